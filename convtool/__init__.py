@@ -1,0 +1,42 @@
+"""Convolve, correlate and undo convolutions of images, and say with numbers how far each result can be trusted.
+
+    y = convtool.convolve(x, kernel)
+    solution = convtool.deconvolve(y, kernel)
+
+Names are loaded on first use, so that `import convtool` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convtool.deconvolution import Solution, deconvolve
+    from convtool.deconvolution.solvers.inverses import batched_pinv
+    from convtool.linear import convolve, correlate
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "convolve": "convtool.linear",
+    "correlate": "convtool.linear",
+    "deconvolve": "convtool.deconvolution",
+    "Solution": "convtool.deconvolution",
+    "batched_pinv": "convtool.deconvolution.solvers.inverses",
+}
+_MODULES = ("deconvolution", "errors", "fft", "kernels", "metrics", "operators")
+
+__all__ = ["Solution", "__version__", "batched_pinv", "convolve", "correlate", "deconvolve"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"convtool.{name}")
+    raise AttributeError(f"module 'convtool' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_MODULES})

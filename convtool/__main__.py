@@ -1,0 +1,5 @@
+"""`python -m convtool`."""
+
+from convtool.cli import main
+
+main()

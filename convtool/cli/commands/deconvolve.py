@@ -1,0 +1,120 @@
+"""`convtool deconvolve`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from convtool.cli import options
+from convtool.cli.listing import listing
+from convtool.deconvolution import DEFAULT_METHOD, methods
+from convtool.registry import assignments
+
+if TYPE_CHECKING:
+    Method = str
+else:
+    Method = Literal[tuple(methods.names())]
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from convtool.cli.job import Job
+    from convtool.deconvolution import Solution
+    from convtool.model import Model
+
+
+def run(
+    context: typer.Context,
+    image: options.ImageArgument,
+    kernel: options.KernelOption,
+    output: options.OutputOption = None,
+    method: Annotated[Method, typer.Option("--method", help="How to undo it; described below.")] = DEFAULT_METHOD,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="An option of the method; may be repeated.", show_default=False
+        ),
+    ] = None,
+    operation: Annotated[
+        Literal["convolve", "correlate"], typer.Option("--operation", help="What made the image.")
+    ] = "convolve",
+    boundary: options.BoundaryOption = "periodic",
+    origin: options.OriginOption = "center",
+    groups: options.GroupsOption = 1,
+    axes: options.AxesOption = None,
+    kernel_axes: options.KernelAxesOption = None,
+    normalize: options.NormalizeOption = False,
+    reference: options.ReferenceOption = None,
+    peak: options.PeakOption = None,
+    engine: options.EngineOption = "auto",
+    precision: options.PrecisionOption = "auto",
+    threads: options.ThreadsOption = None,
+    nan: options.NanOption = "refuse",
+    linear: options.LinearOption = False,
+    dtype: options.DtypeOption = None,
+    scale: options.ScaleOption = None,
+    format: options.FormatOption = None,
+    no_clobber: options.ClobberOption = False,
+    report: options.ReportOption = None,
+    quiet: options.QuietOption = False,
+    verbose: options.VerboseOption = False,
+) -> None:
+    """Undo a convolution, given its kernel.
+
+    Finds the image that, convolved with the kernel, gives this one as well as the data allow. The report says how well
+    the result explains the data, what the kernel destroyed, and, with --reference, how far it is from the truth.
+    """
+    chosen = methods.options(method, assignments(set_ or [], "--set"))
+    settings = {
+        "boundary": boundary,
+        "origin": options.origin(origin),
+        "groups": groups,
+        "kernel_axes": kernel_axes,
+        "operation": operation,
+        "engine": engine,
+        "precision": precision,
+    }
+    from convtool import deconvolution
+    from convtool.cli.job import Destination, Job
+
+    job = Job(context, inputs=[image, kernel, reference], outputs=[output], threads=threads)
+    to = Destination(output, format, dtype, scale)
+    source = job.read_image(image, axes, nan)
+    taps = job.read_kernel(kernel, normalize)
+    truth = None if reference is None else job.read_reference(reference, axes, nan)
+    target = job.target(source, "deconvolved", to)
+    with job.timed("computing"):
+        y = job.light(source.data, linear)
+        built = job.model(source, y, taps, True, settings)
+        solution = deconvolution.solve(built, y, chosen)
+        x = job.code_values(source, linear, solution.x)
+    job.settle({"method": method, "operation": operation})
+    true = None if truth is None else job.aligned(truth, built.input_axes, x.shape)
+    _describe(job, built, solution, None if true is None else job.light(true, linear))
+    with job.results() as staging:
+        written = job.write_image(staging, x, built.input_axes, target, to, source, source.alpha)
+        if true is not None:
+            job.report.reference["name"] = reference
+            job.measure_against(true, x, written, peak)
+
+
+def _describe(job: Job, built: Model, solution: Solution, truth: np.ndarray | None) -> None:
+    """The method's outcome, and what the kernel destroyed: of the truth, where that is known."""
+    job.report.result = {"stop": solution.stop, **solution.metrics}
+    job.report.notes += solution.notes
+    facts = job.describe_kernel(built.operator)
+    if facts is None:
+        return
+    job.describe_result(solution.x)
+    if facts.destroyed and truth is None:
+        job.report.notes.append(f"{facts.sentence()}; how much of the image lay there, the data cannot tell")
+    elif facts.destroyed and truth is not None:
+        lost = facts.lost_energy(built.canonical_input(truth))
+        job.report.reference["energy_destroyed"] = lost
+        job.report.notes.append(
+            f"{facts.sentence()}; of the reference's energy {100 * lost:.2g} % lay there and cannot come back"
+        )
+
+
+EPILOG = listing("Methods and what --set takes:", methods)

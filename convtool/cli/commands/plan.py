@@ -1,0 +1,71 @@
+"""`convtool plan`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from convtool.cli import options
+from convtool.errors import SettingError
+
+
+def run(
+    context: typer.Context,
+    shapes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SHAPE...", help="Sizes of images along the kernel's axes, such as 2048x2048.", show_default=False
+        ),
+    ],
+    margin: Annotated[
+        str | None,
+        typer.Option(
+            "--kernel-shape",
+            metavar="SHAPE",
+            help="Plan also for other boundaries with kernels of this size.",
+            show_default=False,
+        ),
+    ] = None,
+    precision: Annotated[
+        Literal["single", "double", "both"], typer.Option("--precision", help="Single is for 8- and 16-bit images.")
+    ] = "both",
+    threads: options.ThreadsOption = None,
+    report: options.ReportOption = None,
+    quiet: options.QuietOption = False,
+    verbose: options.VerboseOption = False,
+) -> None:
+    """Measure the fastest transforms for some image sizes.
+
+    Takes seconds to minutes. Later runs on this machine use what was learned, which is kept in the user's cache folder
+    (CONVTOOL_CACHE_DIR overrides), one file per processor and library version.
+    """
+    grids = [_shape(text) for text in shapes]
+    extent = None if margin is None else _shape(margin)
+    from convtool import fft, wisdom
+    from convtool.axes import spelled
+    from convtool.cli.job import Job
+    from convtool.spectral import padded_grid
+
+    job = Job(context, inputs=[], outputs=[], threads=threads)
+    if extent is not None:
+        grids += [padded_grid(grid, extent) for grid in grids]
+    dtypes = {"single": ["float32"], "double": ["float64"], "both": ["float32", "float64"]}[precision]
+    with job.timed("planning"):
+        for grid in dict.fromkeys(grids):
+            for dtype in dtypes:
+                fft.measure(grid, dtype)
+    planned = [spelled(grid) for grid in dict.fromkeys(grids)]
+    job.report.result = {"planned": planned, "precision": precision, "threads": fft.threads()}
+    with job.results():
+        job.report.output = {"name": str(wisdom.write(fft.library_version(), fft.export_wisdom()))}
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(n) for n in text.lower().split("x"))
+    except ValueError:
+        shape = ()
+    if not 1 <= len(shape) <= 3 or min(shape, default=0) < 1:
+        raise SettingError(f"a shape is 1 to 3 sizes such as 2048x2048 or 64x256x256, got '{text}'")
+    return shape

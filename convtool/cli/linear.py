@@ -1,0 +1,124 @@
+"""`convtool convolve` and `convtool correlate`: one command, but for the kernel's flip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convtool.cli import options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from convtool.cli.job import Job
+    from convtool.images import Image
+    from convtool.model import Model
+
+_RESULTS = {"convolve": "convolved", "correlate": "correlated"}
+
+
+def command(operation: str, help_text: str) -> Callable[..., None]:
+    """The function behind one of the two subcommands."""
+
+    def run(
+        context: typer.Context,
+        image: options.ImageArgument,
+        kernel: options.KernelOption,
+        output: options.OutputOption = None,
+        boundary: options.BoundaryOption = "periodic",
+        padding: Annotated[
+            str,
+            typer.Option(
+                "--padding",
+                metavar="PADDING",
+                help="How many outputs: same, valid, full, N, N,M, or before:after pairs A:B,C:D.",
+            ),
+        ] = "same",
+        stride: Annotated[str, typer.Option("--stride", metavar="N[,M]", help="Keep every N-th output.")] = "1",
+        dilation: Annotated[str, typer.Option("--dilation", metavar="N[,M]", help="Distance between taps.")] = "1",
+        origin: options.OriginOption = "center",
+        groups: options.GroupsOption = 1,
+        bias: Annotated[
+            str | None,
+            typer.Option(
+                "--bias", metavar="FILE", help=".npy with one number per output channel, added.", show_default=False
+            ),
+        ] = None,
+        axes: options.AxesOption = None,
+        kernel_axes: options.KernelAxesOption = None,
+        normalize: options.NormalizeOption = False,
+        engine: options.EngineOption = "auto",
+        precision: options.PrecisionOption = "auto",
+        threads: options.ThreadsOption = None,
+        nan: options.NanOption = "refuse",
+        linear: options.LinearOption = False,
+        dtype: options.DtypeOption = None,
+        scale: options.ScaleOption = None,
+        format: options.FormatOption = None,
+        no_clobber: options.ClobberOption = False,
+        report: options.ReportOption = None,
+        quiet: options.QuietOption = False,
+        verbose: options.VerboseOption = False,
+    ) -> None:
+        settings = {
+            "boundary": boundary,
+            "padding": options.padding(padding),
+            "stride": options.numbers(stride, "--stride"),
+            "dilation": options.numbers(dilation, "--dilation"),
+            "origin": options.origin(origin),
+            "groups": groups,
+            "kernel_axes": kernel_axes,
+            "operation": operation,
+            "engine": engine,
+            "precision": precision,
+        }
+        from convtool import linear as convolution
+        from convtool.cli.job import Destination, Job
+
+        job = Job(context, inputs=[image, kernel, bias], outputs=[output], threads=threads)
+        to = Destination(output, format, dtype, scale)
+        source = job.read_image(image, axes, nan)
+        taps = job.read_kernel(kernel, normalize)
+        offset = job.read_bias(bias)
+        target = job.target(source, _RESULTS[operation], to)
+        with job.timed("computing"):
+            x = job.light(source.data, linear)
+            built = job.model(source, x, taps, False, settings)
+            y = job.code_values(source, linear, convolution.apply(built, x, offset))
+        _describe(job, built, x, y)
+        with job.results() as staging:
+            job.write_image(staging, y, built.output_axes, target, to, source, _alpha(source, built))
+
+    run.__doc__ = help_text
+    return run
+
+
+def _describe(job: Job, built: Model, x: np.ndarray, y: np.ndarray) -> None:
+    """The kernel's condition, and how much of this image's energy it destroys."""
+    facts = job.describe_kernel(built.operator)
+    if facts is None:
+        return
+    job.describe_result(y)
+    if facts.destroyed:
+        lost = facts.lost_energy(built.canonical(x))
+        job.report.result["energy_destroyed"] = lost
+        job.report.notes.append(
+            f"{facts.sentence()}; of the image's energy {100 * lost:.2g} % lay there and cannot come back"
+        )
+
+
+def _alpha(source: Image, built: Model) -> np.ndarray | None:
+    """The image's alpha on the result's grid: cropped and strided alike."""
+    import numpy as np
+
+    from convtool.images import resample_alpha
+
+    if source.alpha is None:
+        return None
+    positions = dict(zip("YX", (np.arange(n) for n in source.alpha.shape), strict=True))
+    operator = built.operator
+    moved = operator.geometry.positions(operator.window.origin)
+    positions |= dict(zip(built.arrangement.spatial, moved, strict=True))
+    return resample_alpha(source.alpha, positions["Y"], positions["X"])

@@ -1,0 +1,151 @@
+"""The options that several subcommands share, and the parsers of their texts; pure Python, for a quick `--help`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from convtool.errors import SettingError
+
+Boundary = Literal["periodic", "zero", "edge", "reflect", "symmetric"]
+
+ImageArgument = Annotated[
+    str, typer.Argument(metavar="IMAGE", help="Image file, .npy array, or - for standard input.", show_default=False)
+]
+KernelOption = Annotated[
+    str,
+    typer.Option(
+        "-k",
+        "--kernel",
+        metavar="KERNEL",
+        help="Kernel: .npy, TIFF, PNG, text or CSV file, - for standard input, or a family such as gaussian:sigma=1.6.",
+        show_default=False,
+    ),
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Result; - for standard output. Default: beside IMAGE.",
+        show_default=False,
+    ),
+]
+BoundaryOption = Annotated[Boundary, typer.Option("--boundary", help="What lies outside the frame.")]
+OriginOption = Annotated[
+    str,
+    typer.Option("--origin", metavar="ORIGIN", help="Tap that lies on the output pixel: center, first, last, or I,J."),
+]
+GroupsOption = Annotated[int, typer.Option("--groups", help="Blocks of channels that do not mix, for OIYX kernels.")]
+AxesOption = Annotated[
+    str | None,
+    typer.Option("--axes", metavar="AXES", help="Letters of the image's axes, such as YXC or CYX.", show_default=False),
+]
+KernelAxesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--kernel-axes", metavar="AXES", help="Letters of the kernel's axes, such as OIYX or YX.", show_default=False
+    ),
+]
+NormalizeOption = Annotated[bool, typer.Option("--normalize", help="Divide the kernel by its sum.")]
+PrecisionOption = Annotated[
+    Literal["auto", "single", "double"], typer.Option("--precision", help="Computing precision; auto: by the image.")
+]
+EngineOption = Annotated[
+    Literal["auto", "fft", "direct"], typer.Option("--engine", help="How to compute; auto: the faster.")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", min=1, help="Threads of large transforms. Default: the CPUs there are.", show_default=False
+    ),
+]
+NanOption = Annotated[
+    Literal["refuse", "zero", "mean", "nearest"], typer.Option("--nan", help="What to do with NaN and infinite pixels.")
+]
+LinearOption = Annotated[
+    bool, typer.Option("--linear", help="Compute in linear light: decode sRGB, encode the result.")
+]
+DtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        metavar="DTYPE",
+        help="Of the output, such as uint16 or float32. Default: the input's.",
+        show_default=False,
+    ),
+]
+ScaleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scale",
+        metavar="SCALE",
+        help="Of the output: FACTOR, FACTOR,OFFSET, or fit (onto the dtype's range).",
+        show_default=False,
+    ),
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="Of the output: png, jpeg, tiff, npy, fits. Default: by its name.",
+        show_default=False,
+    ),
+]
+ReferenceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reference", metavar="FILE", help="The true image, to measure the result against.", show_default=False
+    ),
+]
+PeakOption = Annotated[
+    float | None,
+    typer.Option(
+        "--peak", help="Peak value for PSNR and SSIM. Default: the reference dtype's maximum.", show_default=False
+    ),
+]
+ClobberOption = Annotated[bool, typer.Option("--no-clobber", help="Refuse to replace an existing output.")]
+ReportOption = Annotated[
+    str | None, typer.Option("--report", metavar="FILE", help="Write the report as JSON.", show_default=False)
+]
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
+VerboseOption = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Print the report also where standard error is no terminal.")
+]
+
+
+def numbers(text: str, option: str) -> int | tuple[int, ...]:
+    """2 or (2, 1) from '2' or '2,1'."""
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise SettingError(f"{option} must be whole numbers such as 2 or 2,1, got '{text}'") from None
+    return found[0] if len(found) == 1 else found
+
+
+def padding(text: str) -> str | int | tuple[int, ...] | tuple[tuple[int, int], ...]:
+    """'same', 'valid', 'full', N, (N, M) or ((A, B), (C, D)) from 'N,M' or 'A:B,C:D'."""
+    if text in ("same", "valid", "full"):
+        return text
+    try:
+        if ":" not in text:
+            return numbers(text, "--padding")
+        pairs = [tuple(int(n) for n in part.split(":")) for part in text.split(",")]
+        return tuple((before, after) for before, after in pairs)
+    except (SettingError, ValueError):
+        raise SettingError(
+            f"--padding must be same, valid, full, N, N,M or A:B,C:D (before:after), got '{text}'"
+        ) from None
+
+
+def origin(text: str) -> str | tuple[int, ...]:
+    """'center', 'first', 'last' or (I, J) from 'I,J'."""
+    if text in ("center", "first", "last"):
+        return text
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise SettingError(f"--origin must be center, first, last or indices such as 0,2, got '{text}'") from None

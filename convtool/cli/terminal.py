@@ -1,0 +1,36 @@
+"""What a person sees on standard error: the report as a table, and its notes; plain text where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from convtool.report import Report
+
+
+def show_report(report: Report, table: bool) -> None:
+    """Print the table, if wanted, and the notes, always."""
+    if table and sys.stderr.isatty():
+        _rich_table(report)
+    elif table:
+        for label, text in report.rows():
+            print(f"{label:>10}  {text}", file=sys.stderr)
+    for note in report.notes:
+        print(f"convtool: note: {printable(note)}", file=sys.stderr)
+
+
+def _rich_table(report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, text in report.rows():
+        table.add_row(label, Text(printable(text)))
+    Console(stderr=True, highlight=False).print(table)
+
+
+def printable(text: str) -> str:
+    """The text without control characters, so that a file's name cannot steer the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

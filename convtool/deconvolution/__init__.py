@@ -1,0 +1,197 @@
+"""Undo a convolution: one file a method in this folder, found by its name; what methods share is in `solvers`.
+
+A method is a module with
+
+    Options                            frozen dataclass; every field carries its help and is a `--set name=value`
+    solve(y, operator, options)        y [n, c_out, *grid] in the computing dtype -> Estimate, x [n, c_in, *grid]
+
+and knows nothing of axes, files or the command line. It states the operators it can invert by what it asks of them (a
+`spectrum`, or `forward` and `adjoint` alone).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from convtool.errors import DataError, SettingError
+from convtool.registry import Registry, check
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from convtool.model import Model
+    from convtool.operators import Convolution
+
+methods = Registry(__name__, "method")
+DEFAULT_METHOD = "tikhonov"
+
+_NOTEWORTHY_ROUNDING = 0.05  # relative error that rounding explains, from which on it is said
+
+
+class Stop(enum.Enum):
+    """Why a method ended; the value is the user's sentence."""
+
+    DIRECT = "solved exactly, frequency by frequency"
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What a method returns: x [n, c_in, *grid], why it stopped, what it measured, and sentences a user may act on."""
+
+    x: np.ndarray
+    stop: Stop
+    metrics: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A deconvolved image.
+
+    Attributes
+    ----------
+    x: the estimate, in the data's order of axes and dtype
+    stop: why the method ended, in words
+    metrics: method, its resolved options, relative_residual = ||A x - y|| / ||y||, max_residual = max |A x - y|,
+        noise_gain (by how much white noise of the data is amplified, root mean square), and what the method adds
+    notes: sentences on what to trust and what to do
+    """
+
+    x: np.ndarray
+    stop: str
+    metrics: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def deconvolve(
+    y: np.ndarray,
+    kernel: np.ndarray,
+    *,
+    method: Any = DEFAULT_METHOD,
+    axes: str | None = None,
+    kernel_axes: str | None = None,
+    origin: str | Sequence[int] = "center",
+    boundary: str = "periodic",
+    groups: int = 1,
+    operation: str = "convolve",
+    engine: str = "auto",
+    precision: str = "auto",
+) -> Solution:
+    """Undo a convolution (or correlation): find x with A x = y as well as the data allow.
+
+    Parameters
+    ----------
+    y: the data, a real array; dtypes and axes as in `convtool.convolve`
+    kernel: the kernel that made y; an OIYX kernel takes the data's C axis as its O and gives x with I channels a group
+    method: a name out of `convtool.deconvolution.methods.names()`, or that method's Options, such as
+        `convtool.deconvolution.wiener.Options(noise_to_signal=0.01)`
+    boundary: the boundary that made y; the methods solved by spectra are exact for "periodic"
+    operation: which of "convolve" and "correlate" made y
+    axes, kernel_axes, origin, groups, engine, precision: as in `convtool.convolve`
+
+    Raises
+    ------
+    convtool.errors.SettingError, convtool.errors.DataError
+
+    Example
+    -------
+    >>> import numpy as np, convtool
+    >>> x = np.random.default_rng(0).random((8, 9))
+    >>> kernel = np.array([[0.1, 0.2], [0.1, 0.6]])
+    >>> y = convtool.convolve(x, kernel)
+    >>> bool(np.allclose(convtool.deconvolve(y, kernel, method="pinv").x, x))
+    True
+    """
+    import numpy as np
+
+    from convtool import model
+
+    y = np.asarray(y)
+    if not np.any(kernel):
+        raise DataError("the kernel is all zeros: nothing of the image is left in the data")
+    built = model.build(
+        y,
+        kernel,
+        axes=axes,
+        kernel_axes=kernel_axes,
+        origin=origin,
+        boundary=boundary,
+        groups=groups,
+        operation=operation,
+        engine=engine,
+        precision=precision,
+        is_data=True,
+    )
+    return solve(built, y, method)
+
+
+def solve(built: Model, y: np.ndarray, method: Any = DEFAULT_METHOD) -> Solution:
+    """The solution for data y of a model that was built for them; see `deconvolve`."""
+    name, options = _resolved(method)
+    data = built.canonical(y)
+    estimate = methods.load(name).solve(data, built.operator, options)
+    rounding = _rounding(estimate, data, y.dtype)
+    metrics = {
+        "method": name,
+        "options": asdict(options),
+        **_residual(built.operator, estimate.x, data),
+        **estimate.metrics,
+    }
+    notes = estimate.notes
+    if rounding is not None:
+        metrics["rounding_error"] = rounding
+        if rounding > _NOTEWORTHY_ROUNDING:
+            notes = (*notes, _rounding_note(y.dtype, rounding, name))
+    return Solution(built.restore(estimate.x), estimate.stop.value, metrics, notes)
+
+
+def _resolved(method: Any) -> tuple[str, Any]:
+    """(name, Options) of a method given as either."""
+    if isinstance(method, str):
+        return method, methods.options(method, {})
+    name = type(method).__module__.rpartition(".")[2].replace("_", "-")
+    if type(method) is not getattr(methods.load(name), "Options", None):
+        raise SettingError(f"method must be a name or a method's Options, got {type(method).__name__}")
+    check(method, f"method {name}")
+    return name, method
+
+
+def _residual(operator: Convolution, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    import numpy as np
+
+    squares = total = largest = 0.0
+    for image, data in zip(x, y, strict=True):
+        difference = operator.forward(image) - data
+        squares += float(np.square(difference, dtype=np.float64).sum())
+        total += float(np.square(data, dtype=np.float64).sum())
+        largest = max(largest, float(np.abs(difference).max()))
+    return {"relative_residual": (squares / total) ** 0.5 if total else 0.0, "max_residual": largest}
+
+
+def _rounding(estimate: Estimate, y: np.ndarray, dtype: np.dtype) -> float | None:
+    """The relative error of x that rounding the data to integers explains: white noise of variance 1/12, amplified.
+
+    The size of x is what remains of the estimate without that noise, or ||y|| over the operator's norm if that is more.
+    """
+    import numpy as np
+
+    if dtype.kind not in "iu" or "noise_gain" not in estimate.metrics:
+        return None
+    noise = estimate.metrics["noise_gain"] ** 2 / 12 * y.size
+    energy = float(np.square(estimate.x, dtype=np.float64).sum())
+    least = float(np.square(y, dtype=np.float64).sum()) / estimate.metrics["operator_norm"] ** 2
+    return float(np.sqrt(noise / max(energy - noise, least))) if least else None
+
+
+def _rounding_note(dtype: np.dtype, rounding: float, name: str) -> str:
+    advice = "; try --method tikhonov" if name == "pinv" else ""
+    return f"rounding to {8 * dtype.itemsize} bits alone explains an error of {100 * rounding:.3g} %{advice}"
+
+
+def __getattr__(name: str) -> Any:
+    if name.replace("_", "-") in methods.names():
+        return methods.load(name.replace("_", "-"))
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -1,0 +1,52 @@
+"""Moore-Penrose pseudo-inverse, frequency by frequency: the minimum-norm least-squares solution.
+
+    x^(f) = H(f)^+ y^(f),   singular values <= rcond x the largest over all frequencies and groups count as zero
+
+One cutoff for all frequencies is what makes it the pseudo-inverse of the whole operator: a cutoff per matrix would
+never drop a scalar. Exact for periodic boundaries; on noisy data it amplifies noise by up to 1 / rcond.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from convtool.deconvolution import Estimate, Stop
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from convtool.operators import Convolution
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of the pseudo-inverse."""
+
+    rcond: float | None = field(
+        default=None,
+        metadata={"help": "singular values up to rcond x the largest count as zero (auto: 1000 eps of the dtype)"},
+    )
+
+
+def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
+    """x = A^+ y for data y [n, c_out, *grid]."""
+    import numpy as np
+
+    from convtool.deconvolution.solvers.filters import filtered, noise_gain
+    from convtool.deconvolution.solvers.inverses import batched_pinv, default_rcond, largest_singular_value
+    from convtool.errors import SettingError
+
+    if options.rcond is not None and not 0 <= options.rcond < 1:
+        raise SettingError(f"method pinv: rcond must be at least 0 and below 1, got {options.rcond}")
+    H = np.moveaxis(operator.spectrum, (1, 2), (-2, -1))
+    rcond = default_rcond(H.dtype) if options.rcond is None else options.rcond
+    if H.shape[-2:] == (1, 1):
+        norm = float(np.abs(H).max())
+        inverse = np.divide(1, H, out=np.zeros_like(H), where=np.abs(H) > rcond * norm)
+    else:
+        norm = largest_singular_value(H)
+        inverse = batched_pinv(H, rcond, norm)
+    G = np.moveaxis(inverse, (-2, -1), (1, 2))
+    metrics = {"rcond": rcond, "operator_norm": norm, "noise_gain": noise_gain(G, operator)}
+    return Estimate(filtered(G, y, operator), Stop.DIRECT, metrics)

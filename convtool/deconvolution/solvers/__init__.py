@@ -1,0 +1,1 @@
+"""What several deconvolution methods share: inverses of stacks of matrices, spectral filters, parameter choices."""

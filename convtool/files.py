@@ -1,0 +1,299 @@
+"""Bytes in and out: whole inputs, and outputs that appear completely or not at all.
+
+`-` is standard input or standard output. Every result goes through `Staging`: regular files are written beside their
+target and renamed over it when everything has worked; pipes, devices and standard output get their bytes at that same
+moment. So an error, or a signal that raises, leaves the old files as they were and sends nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from convtool.errors import ConvtoolError, FileError, SettingError
+
+STDIO = "-"
+_STDOUT_NAMES = (STDIO, "/dev/stdout", "/proc/self/fd/1", "/dev/fd/1")
+_CHUNK = 1 << 22
+_UNLIMITED = 1 << 62
+_PROC = Path("/proc")
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def read_bytes(source: str) -> bytes:
+    """Everything in a file, a pipe or, for `-`, standard input.
+
+    Raises FileError when it cannot be read or is larger than the memory that is free.
+    """
+    name = "standard input" if source == STDIO else source
+    try:
+        if source == STDIO:
+            return _read_all(sys.stdin.buffer, name)
+        with open(source, "rb") as stream:
+            return _read_all(stream, name)
+    except ConvtoolError:
+        raise
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot read {name}: {reason(error)}") from error
+
+
+def _read_all(stream: IO[bytes], name: str) -> bytes:
+    free = available_memory()
+    status = os.fstat(stream.fileno()) if _has_descriptor(stream) else None
+    if status is not None and stat.S_ISREG(status.st_mode):
+        _check_fits(status.st_size, free, name)
+        return stream.read()
+    chunks: list[bytes] = []
+    total = 0
+    while chunk := stream.read(_CHUNK):
+        chunks.append(chunk)
+        total += len(chunk)
+        _check_fits(2 * total, free, name)  # joining the chunks takes as much again
+    return b"".join(chunks)
+
+
+def _has_descriptor(stream: IO[bytes]) -> bool:
+    try:
+        stream.fileno()
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def _check_fits(size: int, free: int, name: str) -> None:
+    if size > free:
+        raise FileError(f"cannot read {name}: it takes {size} bytes of memory and only {free} are free")
+
+
+def reason(error: BaseException) -> str:
+    """Why an operation on a file failed, in a few words."""
+    if isinstance(error, OSError) and error.errno is not None:
+        known = {errno.ENOENT: "no such file", errno.EISDIR: "it is a folder", errno.ENOSPC: "the disk is full"}
+        return known.get(error.errno, os.strerror(error.errno).lower())
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def check_target(target: str, inputs: Iterable[str], clobber: bool) -> None:
+    """Refuse, before any work is done, a target that could not or must not be written.
+
+    Raises FileError for a target that is one of the inputs (under whatever name), that exists when `clobber` is False,
+    that is a folder, or whose folder is missing or closed to us.
+    """
+    if target in _STDOUT_NAMES:
+        return
+    status = _status(target)
+    if status is None or stat.S_ISREG(status.st_mode):
+        _check_folder(target)
+    elif stat.S_ISDIR(status.st_mode):
+        raise FileError(f"cannot write {target}: it is a folder: name a file in it")
+    if status is None or not stat.S_ISREG(status.st_mode):
+        return
+    for source in inputs:
+        found = _status(source)
+        if found is not None and os.path.samestat(found, status):
+            raise FileError(
+                f"cannot write {target}: it is the input {source}, which is never overwritten: choose another -o"
+            )
+    if not clobber:
+        raise FileError(f"cannot write {target}: it exists and --no-clobber was given: choose another -o")
+    if not os.access(target, os.W_OK):
+        raise FileError(f"cannot write {target}: permission denied: make it writable or choose another -o")
+
+
+def _status(name: str) -> os.stat_result | None:
+    try:
+        return os.fstat(0) if name == STDIO else os.stat(name)
+    except (OSError, ValueError):  # no such file; a closed standard input; a generated kernel's specification
+        return None
+
+
+def _check_folder(target: str) -> None:
+    folder = os.path.dirname(os.path.realpath(target))
+    if not os.path.isdir(folder):
+        raise FileError(f"cannot write {target}: there is no folder {folder}: create it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise FileError(f"cannot write {target}: the folder {folder} is not writable: choose another -o")
+
+
+def beside(source: str, word: str, suffix: str) -> str:
+    """The name of a result beside its source: 'dir/NAME.convolved.png' for ('dir/NAME.jpg', 'convolved', '.png').
+
+    Raises SettingError when the source has no place of its own (standard input, a pipe).
+    """
+    status = None if source == STDIO else _status(source)
+    if source == STDIO or (status is not None and not stat.S_ISREG(status.st_mode)):
+        raise SettingError("the input is a stream, so say where the result goes: -o FILE or -o -")
+    return f"{os.path.splitext(source)[0]}.{word}{suffix}"
+
+
+@dataclass
+class _Pending:
+    """A result on its way: a temporary file to rename to `path`, or (no temporary) bytes to send to `path`."""
+
+    target: str
+    path: str
+    stream: IO[bytes]
+    temporary: str | None = None
+
+
+class Staging:
+    """All results of a run: either every one of them arrives, or none does.
+
+    >>> import tempfile, os
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with Staging() as staging:
+    ...         _ = staging.open(os.path.join(folder, "a.txt")).write(b"done")
+    ...     os.listdir(folder)
+    ['a.txt']
+    """
+
+    def __init__(self) -> None:
+        self._pending: list[_Pending] = []
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def open(self, target: str) -> IO[bytes]:
+        """A seekable binary file whose content becomes `target` at the end of the `with` block.
+
+        Raises FileError when the target cannot be written, SettingError when another result goes there already.
+        """
+        pending = self._stage(target)
+        self._pending.append(pending)
+        return pending.stream
+
+    def _stage(self, target: str) -> _Pending:
+        path = STDIO if target in _STDOUT_NAMES else os.path.realpath(target)
+        if path in [other.path for other in self._pending]:
+            raise SettingError(f"two results would go to {target}: give each its own name")
+        check_target(target, (), clobber=True)
+        status = None if path == STDIO else _status(target)
+        if path == STDIO or (status is not None and not stat.S_ISREG(status.st_mode)):
+            return _Pending(target, path if path == STDIO else target, io.BytesIO())
+        try:
+            return _temporary(target, path, status)
+        except OSError as error:
+            raise FileError(f"cannot write {target}: {reason(error)}") from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._commit()
+            elif isinstance(error, OSError):
+                raise error
+        except OSError as failure:
+            if isinstance(failure, (ConvtoolError, BrokenPipeError)) or not self._pending:
+                raise
+            targets = " and ".join(pending.target for pending in self._pending)
+            raise FileError(
+                f"cannot write {targets}: {reason(failure)}: free some space or choose another -o"
+            ) from failure
+        finally:
+            self._discard()
+
+    def _commit(self) -> None:
+        for pending in self._pending:
+            if pending.temporary is not None:
+                pending.stream.close()  # what is still buffered may find the disk full, so before any rename
+        for pending in self._pending:
+            if pending.temporary is None:
+                _send(pending)  # a reader that has gone away must not leave the other files behind
+        for pending in self._pending:
+            if pending.temporary is not None:
+                os.replace(pending.temporary, pending.path)
+                pending.temporary = None
+
+    def _discard(self) -> None:
+        for pending in self._pending:
+            with suppress(OSError):  # the same full disk once more
+                pending.stream.close()
+            if pending.temporary is not None and os.path.lexists(pending.temporary):
+                os.unlink(pending.temporary)
+
+
+def _temporary(target: str, path: str, existing: os.stat_result | None) -> _Pending:
+    name = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.tmp")
+    stream = open(name, "x+b")  # noqa: SIM115  # closed by Staging; created with the mode a plain open gives
+    if existing is not None:
+        os.fchmod(stream.fileno(), stat.S_IMODE(existing.st_mode))
+    return _Pending(target, path, stream, name)
+
+
+def _send(pending: _Pending) -> None:
+    with pending.stream.getbuffer() as content:  # type: ignore[attr-defined]
+        if pending.path == STDIO:
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+            return
+        with open(pending.path, "wb") as stream:
+            stream.write(content)
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take: what the machine, its control group and its own limit leave."""
+    return max(0, min(_free_on_machine(), _free_in_cgroup(), _free_below_limit()))
+
+
+def _free_on_machine() -> int:
+    for line in _lines(_PROC / "meminfo"):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return _UNLIMITED
+
+
+def _free_in_cgroup() -> int:
+    """The least that any group above this process leaves; the page cache counts as free, since it is given back."""
+    free = _UNLIMITED
+    for line in _lines(_PROC / "self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, limit, usage, cache = _CGROUPS, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            root, limit, usage = _CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            cache = "total_inactive_file"
+        else:
+            continue
+        inside = root / path.lstrip("/")
+        for folder in (inside, *inside.parents):
+            if folder == root or root in folder.parents:
+                free = min(free, _left(folder, limit, usage, cache))
+    return free
+
+
+def _left(folder: Path, limit: str, usage: str, cache: str) -> int:
+    most, used = "".join(_lines(folder / limit)).strip(), "".join(_lines(folder / usage)).strip()
+    if not most.isdigit() or not used.isdigit():
+        return _UNLIMITED
+    statistics = dict(line.split()[:2] for line in _lines(folder / "memory.stat") if " " in line)
+    return int(most) - int(used) + int(statistics.get(cache, 0))
+
+
+def _free_below_limit() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _UNLIMITED
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    pages = "".join(_lines(_PROC / "self/statm")).split()
+    if limit == resource.RLIM_INFINITY or not pages:
+        return _UNLIMITED
+    return limit - int(pages[0]) * resource.getpagesize()
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []

@@ -1,0 +1,70 @@
+"""Between the codecs and the user: damaged files become one line, warnings stay inside, bombs are not unpacked."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import types
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from convtool.axes import spelled
+from convtool.errors import ConvtoolError, DataError, FileError, MissingExtraError
+from convtool.files import available_memory
+
+
+@contextmanager
+def decoding(name: str, what: str) -> Iterator[None]:
+    """Around a codec's calls: whatever they raise becomes a FileError of one line, and their warnings are dropped."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            yield
+        except ConvtoolError:
+            raise
+        except MemoryError as error:
+            raise FileError(f"cannot read {name}: unpacking the {what} file takes more memory than there is") from error
+        except Exception as error:  # a codec may raise anything at all on a damaged file
+            cause = error.__cause__ or error  # imageio's own words say less than Pillow's
+            raise damaged(name, what, str(cause) or type(cause).__name__) from error
+
+
+def damaged(name: str, what: str, why: str) -> FileError:
+    """The error for a file that its codec cannot make sense of."""
+    short = " ".join(why.split())[:100]
+    return FileError(f"cannot read {name}: the {what} file is truncated or damaged ({short})")
+
+
+def check_memory(name: str, shape: Sequence[int], dtype: np.dtype) -> None:
+    """Refuse, from the header alone, what could not be held together with a floating-point working copy."""
+    if 0 in shape:
+        raise DataError(f"{name} has no values (shape {spelled(shape)}): nothing to compute")
+    working = 4 if dtype.itemsize <= 2 or dtype == np.float32 else 8
+    needed = math.prod(shape) * (dtype.itemsize + working)
+    free = available_memory()
+    if needed > free:
+        raise DataError(
+            f"{name} (shape {spelled(shape)}, {dtype.name}) needs {needed} bytes of memory with its working copy,"
+            f" but only {free} are free: cut it into smaller files"
+        )
+
+
+def native(data: np.ndarray) -> np.ndarray:
+    """The same values C-contiguous, aligned, in the machine's byte order; a copy only where one is needed."""
+    return np.require(data, dtype=data.dtype.newbyteorder("="), requirements=["C", "A"])
+
+
+def extra(module: str, name: str, why: str, extra_name: str) -> types.ModuleType:
+    """An optional package's module; raises MissingExtraError that says why it is needed and what to install."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise missing_extra(name, why, extra_name) from error
+
+
+def missing_extra(name: str, why: str, extra_name: str) -> MissingExtraError:
+    """'photo.png is ..., which ...: pip install 'convtool[codecs]''."""
+    return MissingExtraError(f"{name} is {why}: pip install 'convtool[{extra_name}]'")

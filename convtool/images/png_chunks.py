@@ -1,0 +1,109 @@
+"""The chunks of a PNG beside its pixels: checked on reading, and spliced into what an encoder made.
+
+Pillow does not check the pixels' checksum, and neither codec writes all that a file may carry, so both are done here.
+https://www.w3.org/TR/png-3/
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import IO
+
+from convtool.images.guard import damaged
+from convtool.images.image import Metadata
+
+Chunk = tuple[bytes, bytes]
+_SIGNATURE_LENGTH = 8
+_HEADER_LENGTH = _SIGNATURE_LENGTH + 25  # with the IHDR chunk, which stays first
+_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+_LARGEST_PROFILE = 1 << 26
+_METRES_PER_INCH = 0.0254
+
+
+def chunks_of(raw: bytes, name: str) -> list[Chunk]:
+    """Every chunk's type and content but the pixels', IHDR first; raises FileError when any of them is damaged."""
+    found: list[Chunk] = []
+    place = _SIGNATURE_LENGTH
+    pixels = False
+    while not found or found[-1][0] != b"IEND":
+        kind, content, place = _next(raw, place, name)
+        if kind == b"IDAT":
+            pixels = True
+        else:
+            found.append((kind, bytes(content)))
+    if found[0][0] != b"IHDR" or len(found[0][1]) != 13 or not pixels:
+        raise damaged(name, "PNG", "it lacks its header or its pixels")
+    return found
+
+
+def _next(raw: bytes, place: int, name: str) -> tuple[bytes, memoryview, int]:
+    if place + 12 > len(raw):
+        raise damaged(name, "PNG", f"it ends after {len(raw)} bytes, before its last chunk")
+    length, kind = struct.unpack_from(">I4s", raw, place)
+    end = place + 12 + length
+    spelled = kind.decode("latin-1")
+    if end > len(raw):
+        raise damaged(name, "PNG", f"it ends after {len(raw)} bytes, within its {spelled!r} chunk")
+    content = memoryview(raw)[place + 8 : end - 4]
+    if zlib.crc32(content, zlib.crc32(kind)) != struct.unpack_from(">I", raw, end - 4)[0]:
+        raise damaged(name, "PNG", f"the checksum of its {spelled!r} chunk is wrong")
+    return kind, content, end
+
+
+def pixels_only(raw: bytes, name: str) -> bytes:
+    """The PNG without its optional chunks, about which libpng would print remarks."""
+    parts = [raw[:_SIGNATURE_LENGTH]]
+    place = _SIGNATURE_LENGTH
+    kind = b""
+    while kind != b"IEND":
+        start = place
+        kind, _, place = _next(raw, place, name)
+        if kind[:1].isupper():
+            parts.append(raw[start:place])
+    return b"".join(parts)
+
+
+def metadata_of(chunks: list[Chunk]) -> Metadata:
+    """What to keep of a PNG: its chunks verbatim, and profile, EXIF and resolution for other formats."""
+    kept = tuple(chunk for chunk in chunks if chunk[0] in _KEPT)
+    first = dict(reversed(kept))
+    return Metadata(_profile(first.get(b"iCCP", b"")), first.get(b"eXIf"), _dpi(first.get(b"pHYs", b"")), kept)
+
+
+def _profile(chunk: bytes) -> bytes | None:
+    _, _, rest = chunk.partition(b"\0")
+    try:
+        return zlib.decompressobj().decompress(rest[1:], _LARGEST_PROFILE) or None
+    except zlib.error:
+        return None
+
+
+def _dpi(chunk: bytes) -> tuple[float, float] | None:
+    if len(chunk) != 9 or chunk[8] != 1:  # only an aspect ratio
+        return None
+    x, y = struct.unpack_from(">II", chunk)
+    return x * _METRES_PER_INCH, y * _METRES_PER_INCH
+
+
+def write_spliced(stream: IO[bytes], png: bytes, metadata: Metadata, icc: bytes | None) -> None:
+    """Write an encoder's PNG with the metadata's chunks, and the profile `icc`, in place of its own."""
+    stream.write(png[:_HEADER_LENGTH])
+    for kind, content in metadata.png or _built(metadata):
+        if kind != b"iCCP" or icc is not None:
+            checksum = zlib.crc32(content, zlib.crc32(kind))
+            stream.write(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum))
+    stream.write(memoryview(png)[_HEADER_LENGTH:])
+
+
+def _built(metadata: Metadata) -> list[Chunk]:
+    """Chunks for what came from a file of another format."""
+    chunks = []
+    if metadata.icc is not None:
+        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc)))
+    if metadata.dpi is not None:
+        x, y = (round(value / _METRES_PER_INCH) for value in metadata.dpi)
+        chunks.append((b"pHYs", struct.pack(">IIB", x, y, 1)))
+    if metadata.exif is not None:
+        chunks.append((b"eXIf", metadata.exif))
+    return chunks

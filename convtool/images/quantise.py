@@ -1,0 +1,122 @@
+"""From computed values to a file's dtype, counting everything that changes.
+
+written = clip(rint(FACTOR * y + OFFSET)), with rint and clip for integers; floats are only clipped to their range.
+Values are converted in blocks, so that no second image of floats is made.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from convtool.errors import DataError, SettingError, listed
+from convtool.images.image import Image
+
+_INTEGERS = [f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)]
+NAMES = (*_INTEGERS, "float16", "float32", "float64")
+_BLOCK = 1 << 16  # stays in the processor's cache
+
+
+@dataclass
+class Quantised:
+    """The converted values and the counts of `Written`."""
+
+    data: np.ndarray
+    scale: float
+    offset: float
+    clipped_low: int = 0
+    clipped_high: int = 0
+    rounded: int = 0
+    rounding_error: float = 0.0
+    nonfinite: int = 0
+    squares: float = 0.0
+
+
+def output_dtype(computed: np.dtype, like: Image | None, chosen: str | None) -> np.dtype:
+    """The dtype to write: the chosen one, else the input's (bool as uint8), else the one computed in."""
+    if chosen is not None:
+        if chosen not in NAMES:
+            raise SettingError(f"unknown --dtype '{chosen}': use {listed(NAMES)}")
+        return np.dtype(chosen)
+    kept = computed if like is None else like.data.dtype
+    return np.dtype(np.uint8) if kept == np.bool_ else kept
+
+
+def scaling(scale: str | None, values: np.ndarray, dtype: np.dtype) -> tuple[float, float]:
+    """Factor and offset of 'FACTOR', 'FACTOR,OFFSET' or 'fit' (the values' range onto the dtype's; floats: 0..1)."""
+    if scale is None:
+        return 1.0, 0.0
+    if scale == "fit":
+        return _fit(values, dtype)
+    try:
+        numbers = [float(part) for part in scale.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or not all(map(math.isfinite, numbers)) or numbers[0] == 0:
+        raise SettingError(f"--scale must be FACTOR, FACTOR,OFFSET or fit (the factor not 0), got '{scale}'")
+    return numbers[0], numbers[1] if len(numbers) == 2 else 0.0
+
+
+def _fit(values: np.ndarray, dtype: np.dtype) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise DataError("--scale fit needs finite values, but the result has NaN or infinite ones: give a FACTOR")
+    bottom, top = _range(dtype) if dtype.kind in "iu" else (0, 1)
+    factor = (top - bottom) / (high - low) if high > low else 1.0
+    return factor, bottom - factor * low
+
+
+def _range(dtype: np.dtype) -> tuple[int, int] | tuple[float, float]:
+    if dtype.kind in "iu":
+        return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+
+
+def quantise(values: np.ndarray, dtype: np.dtype, scale: str | None) -> Quantised:
+    """The values scaled, rounded and clipped to a dtype.
+
+    Raises SettingError for a `scale` that is none, DataError for NaN or infinities that integers cannot hold.
+    """
+    factor, offset = scaling(scale, values, dtype)
+    result = Quantised(np.empty(values.shape, dtype), factor, offset)
+    source, target = np.ascontiguousarray(values).reshape(-1), result.data.reshape(-1)
+    store = _store_integers if dtype.kind in "iu" else _store_floats
+    for start in range(0, source.size, _BLOCK):
+        block = source[start : start + _BLOCK]
+        if (factor, offset) != (1.0, 0.0):
+            block = factor * block.astype(np.float64) + offset
+        store(block, target[start : start + _BLOCK], result)
+    kept = source.size - result.clipped_low - result.clipped_high
+    result.rounding_error = math.sqrt(result.squares / kept) if kept else 0.0
+    return result
+
+
+def _store_integers(block: np.ndarray, out: np.ndarray, result: Quantised) -> None:
+    if not np.isfinite(block).all():
+        raise DataError(f"the result has NaN or infinite values, which {out.dtype} cannot hold: use --dtype float32")
+    low, high = _range(out.dtype)
+    rounded = np.rint(block)
+    below, above = rounded < low, rounded >= high + 1  # a power of two, which every float can be, unlike `high`
+    clipped = below | above
+    np.copyto(out, rounded, where=~clipped, casting="unsafe")
+    out[below], out[above] = low, high
+    change = np.subtract(rounded, block, dtype=np.float64)
+    change[clipped] = 0.0
+    result.clipped_low += int(np.count_nonzero(below))
+    result.clipped_high += int(np.count_nonzero(above))
+    result.rounded += int(np.count_nonzero(change))
+    result.squares += float(np.square(change, out=change).sum())
+
+
+def _store_floats(block: np.ndarray, out: np.ndarray, result: Quantised) -> None:
+    result.nonfinite += int(np.count_nonzero(~np.isfinite(block)))
+    if np.can_cast(block.dtype, out.dtype):
+        out[:] = block
+        return
+    low, high = _range(out.dtype)
+    below, above = np.isfinite(block) & (block < low), np.isfinite(block) & (block > high)
+    out[:] = np.where(below, low, np.where(above, high, block))
+    result.clipped_low += int(np.count_nonzero(below))
+    result.clipped_high += int(np.count_nonzero(above))

@@ -1,0 +1,112 @@
+"""Pictures through imageio's Pillow plugin: JPEG, and BMP, GIF and WebP for reading; PNG's pixels come here too."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import numpy as np
+
+from convtool.axes import spelled
+from convtool.errors import DataError, SettingError
+from convtool.images.guard import check_memory, decoding
+from convtool.images.image import Image, Metadata
+from convtool.images.layout import plane_axes
+from convtool.images.profiles import profile_for
+
+_SAMPLES = {"1": 1, "L": 1, "LA": 2, "P": 4, "RGB": 3, "RGBA": 4}
+_EXIF_PREFIX = b"Exif\0\0"
+_LARGEST_EXIF = 65533 - len(_EXIF_PREFIX)  # a JPEG segment
+
+
+def read_raster(raw: bytes, name: str, kind: str) -> Image:
+    """A JPEG, BMP, GIF or WebP; raises FileError when it is damaged, DataError when it is neither grey nor RGB."""
+    what = {"webp": "WebP"}.get(kind, kind.upper())
+    mode, shape, frames, info = _header(raw, name, what)
+    if mode not in _SAMPLES:
+        raise DataError(f"{name} is a {mode} image, which convtool does not read: convert it to RGB")
+    check_memory(name, (*shape, _SAMPLES[mode]), np.dtype(np.uint8))
+    lookup = None if mode != "P" else "RGBA" if "transparency" in info else "RGB"
+    pixels = pillow_pixels(raw, name, what, lookup)
+    data, alpha = split_alpha(pixels * np.uint8(255) if pixels.dtype == np.bool_ else pixels)
+    notes = (f"{name} holds {frames} pictures: only its first is used",) if frames > 1 else ()
+    return Image(data, "YX" if data.ndim == 2 else "YXC", alpha, name, kind, _metadata(info), notes)
+
+
+def _header(raw: bytes, name: str, what: str) -> tuple[str, tuple[int, int], int, dict[str, Any]]:
+    """Mode, [Y, X], number of frames and Pillow's `info`, without decoding."""
+    import PIL.Image
+
+    with decoding(name, what), _any_size(), PIL.Image.open(io.BytesIO(raw)) as header:
+        info: dict[str, Any] = {str(key): value for key, value in header.info.items()}
+        return header.mode, (header.height, header.width), getattr(header, "n_frames", 1), info
+
+
+def _metadata(info: dict[str, Any]) -> Metadata:
+    exif, dpi = info.get("exif"), info.get("dpi", (0, 0))
+    return Metadata(
+        icc=info.get("icc_profile") or None,
+        exif=exif.removeprefix(_EXIF_PREFIX) if exif else None,
+        dpi=(float(dpi[0]), float(dpi[1])) if min(dpi) > 0 else None,
+    )
+
+
+def pillow_pixels(raw: bytes, name: str, what: str, mode: str | None) -> np.ndarray:
+    """The first frame's pixels as stored (EXIF orientation not applied), converted to a Pillow mode if one is named."""
+    import imageio.v3 as iio
+
+    with decoding(name, what), _any_size():
+        return iio.imread(raw, index=0, plugin="pillow", mode=mode)
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Pillow's limit on pixels lifted: `check_memory` has the say, and it knows this machine."""
+    import PIL.Image
+
+    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        PIL.Image.MAX_IMAGE_PIXELS = limit
+
+
+def split_alpha(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Grey [Y, X] or RGB [Y, X, 3], and alpha [Y, X] where the last axis has 2 or 4 samples."""
+    if pixels.ndim == 2 or pixels.shape[-1] == 3:
+        return np.ascontiguousarray(pixels), None
+    colour = pixels[..., 0] if pixels.shape[-1] == 2 else pixels[..., :3]
+    return np.ascontiguousarray(colour), np.ascontiguousarray(pixels[..., -1])
+
+
+def jpeg_axes(axes: str, shape: tuple[int, ...], dtype: np.dtype) -> str:
+    """The order of axes in a JPEG for such values; raises SettingError for what a JPEG cannot hold."""
+    if dtype != np.uint8:
+        raise SettingError(
+            f"a JPEG holds 8-bit integers, got {dtype.name}: use --dtype uint8, or write .png, .tif or .npy"
+        )
+    if max(shape, default=0) > 65535:
+        raise SettingError(f"a JPEG is at most 65535 wide and high, got shape {spelled(shape)}: write .png or .tif")
+    return plane_axes("JPEG", axes, shape)
+
+
+def write_jpeg(stream: IO[bytes], data: np.ndarray, alpha: np.ndarray | None, metadata: Metadata) -> tuple[str, ...]:
+    """Write [Y, X] or [Y, X, 3] at quality 95 with profile, EXIF and resolution; returns what could not be kept."""
+    import imageio.v3 as iio
+
+    icc, dropped = profile_for(metadata.icc, colour=data.ndim == 3)
+    options: dict[str, Any] = {} if icc is None else {"icc_profile": icc}
+    if metadata.dpi is not None:
+        options["dpi"] = tuple(round(value) for value in metadata.dpi)
+    if metadata.exif is not None and len(metadata.exif) <= _LARGEST_EXIF:
+        options["exif"] = _EXIF_PREFIX + metadata.exif
+    elif metadata.exif is not None:
+        dropped = (*dropped, "the EXIF data, which is too long for a JPEG")
+    if alpha is not None:
+        dropped = (*dropped, "alpha, which a JPEG cannot hold")
+    stream.write(
+        iio.imwrite("<bytes>", data, extension=".jpeg", plugin="pillow", is_batch=False, quality=95, **options)
+    )
+    return dropped

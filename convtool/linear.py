@@ -1,0 +1,159 @@
+"""Convolution and correlation of arrays.
+
+With taps k and origin o (the tap that lies on the output pixel), at padding "same" and stride 1,
+
+    convolve     y[n] = sum_m k[m] x[n - (m - o) d]
+    correlate    y[n] = sum_m k[m] x[n + (m - o) d]
+
+`convolve` equals `scipy.ndimage.convolve` in the corresponding mode; `correlate` equals torch `conv2d` for zero
+boundaries (odd kernels, and all kernels where the padding is given as numbers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from convtool import model
+from convtool.errors import DataError
+from convtool.geometry import Padding
+from convtool.kernel import Origin
+
+
+def convolve(
+    x: np.ndarray,
+    kernel: np.ndarray,
+    *,
+    axes: str | None = None,
+    kernel_axes: str | None = None,
+    origin: Origin = "center",
+    boundary: str = "periodic",
+    padding: Padding = "same",
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    bias: np.ndarray | None = None,
+    engine: str = "auto",
+    precision: str = "auto",
+) -> np.ndarray:
+    """Convolve an image, stack or batch with a kernel: y[n] = sum_m k[m] x[n - (m - o) d].
+
+    Parameters
+    ----------
+    x: real array; float32 stays float32, float64 stays float64, 8- and 16-bit integers are computed in float32, wider
+        ones in float64
+    kernel: real array: YX (every channel by itself), CYX (one a channel), OIYX (channels mix), or with Z
+    axes: letters of x's axes, by rank YX, CYX, NCYX, NCZYX
+    kernel_axes: letters of the kernel's axes, by rank YX, CYX (ZYX if x has Z), OIYX, OIZYX
+    origin: the tap on the output pixel: "center" (n // 2), "first", "last" or indices; matters for padding "same"
+    boundary: what lies outside the frame: "periodic", "zero", "edge", "reflect" or "symmetric"
+    padding: how many outputs: "same", "valid", "full", a number, one per axis, or (before, after) per axis, in Z, Y, X
+        order of the kernel's axes
+    stride, dilation: a number, or one per axis of the kernel
+    groups: blocks of channels that do not mix, for OIYX kernels with I = c_in / groups
+    bias: one number per output channel, added to the result
+    engine: "fft", "direct", or "auto", whichever is predicted to be faster
+    precision: "single", "double", or "auto", by x's dtype
+
+    Returns
+    -------
+    The result in x's order of axes; where an OIYX kernel gives an image without C several channels, C comes before the
+    spatial axes.
+
+    Raises
+    ------
+    convtool.errors.SettingError, convtool.errors.DataError
+
+    Example
+    -------
+    >>> import numpy as np, convtool
+    >>> convtool.convolve(np.eye(3), np.array([[1.0, 2.0, 3.0]]), boundary="zero")
+    array([[2., 3., 0.],
+           [1., 2., 3.],
+           [0., 1., 2.]])
+    """
+    settings = (axes, kernel_axes, origin, boundary, padding, stride, dilation, groups, bias, engine, precision)
+    return _apply("convolve", x, kernel, *settings)
+
+
+def correlate(
+    x: np.ndarray,
+    kernel: np.ndarray,
+    *,
+    axes: str | None = None,
+    kernel_axes: str | None = None,
+    origin: Origin = "center",
+    boundary: str = "periodic",
+    padding: Padding = "same",
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    bias: np.ndarray | None = None,
+    engine: str = "auto",
+    precision: str = "auto",
+) -> np.ndarray:
+    """Correlate an image, stack or batch with a kernel: y[n] = sum_m k[m] x[n + (m - o) d].
+
+    The kernel is not flipped, as in torch `conv2d`; everything else is as in `convolve`.
+
+    Example
+    -------
+    >>> import numpy as np, convtool
+    >>> convtool.correlate(np.eye(3), np.array([[1.0, 2.0, 3.0]]), boundary="zero")
+    array([[2., 1., 0.],
+           [3., 2., 1.],
+           [0., 3., 2.]])
+    """
+    settings = (axes, kernel_axes, origin, boundary, padding, stride, dilation, groups, bias, engine, precision)
+    return _apply("correlate", x, kernel, *settings)
+
+
+def _apply(
+    operation: str,
+    x: np.ndarray,
+    kernel: np.ndarray,
+    axes: str | None,
+    kernel_axes: str | None,
+    origin: Origin,
+    boundary: str,
+    padding: Padding,
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
+    groups: int,
+    bias: np.ndarray | None,
+    engine: str,
+    precision: str,
+) -> np.ndarray:
+    x = np.asarray(x)
+    built = model.build(
+        x,
+        kernel,
+        axes=axes,
+        kernel_axes=kernel_axes,
+        origin=origin,
+        boundary=boundary,
+        padding=padding,
+        stride=stride,
+        dilation=dilation,
+        groups=groups,
+        operation=operation,
+        engine=engine,
+        precision=precision,
+    )
+    return apply(built, x, bias)
+
+
+def apply(built: model.Model, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+    """The result of a model's operator on x, in x's order of axes, plus a bias [c_out]."""
+    y = built.operator.forward(built.canonical(x))
+    if bias is not None:
+        y += _checked_bias(bias, y.shape[1]).astype(y.dtype).reshape(-1, *[1] * (y.ndim - 2))
+    return built.restore(y)
+
+
+def _checked_bias(bias: np.ndarray, channels: int) -> np.ndarray:
+    bias = np.asarray(bias)
+    if bias.dtype.kind not in "biuf" or bias.size not in (1, channels) or not np.isfinite(bias).all():
+        raise DataError(f"the bias must be {channels} finite numbers, one per output channel, got shape {bias.shape}")
+    return bias.ravel()

@@ -1,0 +1,128 @@
+"""The forward model of a user's arrays: axes named, kernel arranged, operator built; the verbs start here.
+
+`Model` ties an image array to the operator: `canonical` takes the array to [n, c, *grid] in the computing dtype, and
+`restore` takes a result back to the array's own order of axes. Arguments are checked here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from convtool import axes as axes_
+from convtool import kernel as kernel_
+from convtool.errors import DataError, SettingError
+from convtool.geometry import Padding
+from convtool.operators import Convolution
+
+PRECISIONS = ("auto", "single", "double")
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An operator and the arrangement of the array it is applied to."""
+
+    arrangement: axes_.Arrangement
+    kernel_axes: str
+    operator: Convolution
+
+    @property
+    def input_axes(self) -> str:
+        """The axes of what the operator takes, in the array's order."""
+        return self.arrangement.result_axes(self.operator.in_shape[0])
+
+    @property
+    def output_axes(self) -> str:
+        """The axes of what the operator gives, in the array's order."""
+        return self.arrangement.result_axes(self.operator.out_shape[0])
+
+    def canonical_input(self, x: np.ndarray) -> np.ndarray:
+        """An array with `input_axes` as [n, c_in, *grid]."""
+        arrangement = axes_.Arrangement(self.input_axes, x.shape, self.arrangement.spatial)
+        return arrangement.canonical(x).astype(self.operator.dtype)
+
+    def canonical(self, x: np.ndarray) -> np.ndarray:
+        """x as [n, c, *grid], contiguous, in the computing dtype."""
+        return np.ascontiguousarray(self.arrangement.canonical(x), self.operator.dtype)
+
+    def restore(self, y: np.ndarray) -> np.ndarray:
+        """A result [n, c, *spatial] in the array's order of axes."""
+        return np.ascontiguousarray(self.arrangement.restore(y))
+
+
+def build(
+    x: np.ndarray,
+    kernel: np.ndarray,
+    *,
+    axes: str | None = None,
+    kernel_axes: str | None = None,
+    origin: kernel_.Origin = "center",
+    boundary: str = "periodic",
+    padding: Padding = "same",
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    operation: str = "convolve",
+    engine: str = "auto",
+    precision: str = "auto",
+    is_data: bool = False,
+) -> Model:
+    """The model for an array x, or, with `is_data`, for an array y that the operator has made.
+
+    Raises DataError and SettingError; see `convtool.convolve` for the settings.
+    """
+    check_image(x)
+    kernel = np.asarray(kernel)
+    image_axes = axes_.image_axes(x.shape, axes)
+    taps_axes = axes_.kernel_axes(kernel.shape, image_axes, kernel_axes)
+    arrangement = axes_.Arrangement(image_axes, x.shape, axes_.spatial_of(taps_axes))
+    taps = kernel_.build(
+        kernel,
+        taps_axes,
+        channels=arrangement.channels,
+        has_channels="C" in image_axes,
+        origin=origin,
+        groups=groups,
+        is_data=is_data,
+    )
+    shared = "O" not in taps_axes and "C" not in taps_axes
+    operator = Convolution.build(
+        taps,
+        arrangement.grid,
+        arrangement.channels if shared else len(taps.taps),
+        operation=operation,
+        boundary=boundary,
+        padding=padding,
+        stride=stride,
+        dilation=dilation,
+        engine=engine,
+        dtype=working_dtype(x.dtype, precision),
+        batch=x.size // (arrangement.channels * int(np.prod(arrangement.grid))),
+    )
+    return Model(arrangement, taps_axes, operator)
+
+
+def check_image(x: np.ndarray) -> None:
+    """Raises DataError unless x is a non-empty array of finite real numbers."""
+    if x.dtype.kind not in "biuf":
+        raise DataError(f"the image has dtype {x.dtype}, expected real numbers (integers or floats)")
+    if x.size == 0:
+        raise DataError(f"the image is empty (shape {axes_.spelled(x.shape)})")
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        bad = ~np.isfinite(x)
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise DataError(
+            f"the image holds {int(bad.sum())} NaN or infinite values, the first at index {first}: fill them first"
+        )
+
+
+def working_dtype(dtype: np.dtype, precision: str = "auto") -> np.dtype:
+    """The computing dtype for an image dtype: its own for floats, single for 8- and 16-bit integers, else double."""
+    if precision not in PRECISIONS:
+        raise SettingError(f"unknown precision '{precision}': use auto, single or double")
+    if precision != "auto":
+        return np.dtype(np.float32 if precision == "single" else np.float64)
+    narrow = dtype.itemsize <= (4 if dtype.kind == "f" else 2)
+    return np.dtype(np.float32 if narrow else np.float64)

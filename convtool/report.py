@@ -1,0 +1,81 @@
+"""Report: what a command was told, what it assumed, what it measured; the only thing that becomes JSON or a table.
+
+The JSON has `schema` (a version number, raised when a field changes its meaning), the command, and the sections below.
+Infinite and undefined numbers are null, since JSON has none. `notes` are sentences on what to trust and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA = 1
+SECTIONS = ("input", "kernel", "result", "reference", "output", "seconds")
+
+
+@dataclass
+class Report:
+    """The report of one run; sections are filled as the work goes on."""
+
+    command: str
+    version: str
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    input: dict[str, Any] = field(default_factory=dict)
+    kernel: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+    reference: dict[str, Any] = field(default_factory=dict)
+    output: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def set(self, name: str, value: Any, default: Any, chosen: bool) -> None:
+        """Record a resolved setting, its default, and whether the user chose it or it was assumed."""
+        self.settings[name] = {"value": value, "default": default, "source": "chosen" if chosen else "assumed"}
+
+    def to_json(self) -> str:
+        """The report as JSON text."""
+        head = {"schema": SCHEMA, "convtool": self.version, "command": self.command, "settings": self.settings}
+        sections = {name: getattr(self, name) for name in SECTIONS if getattr(self, name)}
+        return json.dumps(_plain({**head, **sections, "notes": self.notes}), indent=2, ensure_ascii=False) + "\n"
+
+    def rows(self) -> list[tuple[str, str]]:
+        """(label, text) lines of the table for a terminal."""
+        rows = [(name, _line(getattr(self, name))) for name in SECTIONS if getattr(self, name)]
+        for source in ("chosen", "assumed"):
+            found = {name: entry["value"] for name, entry in self.settings.items() if entry["source"] == source}
+            if found:
+                rows.append((source, _line(found)))
+        return rows
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON can hold it."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _line(section: dict[str, Any]) -> str:
+    found = {name: value for name, value in section.items() if value not in (None, "", {}, [])}
+    return ", ".join(f"{name.replace('_', ' ')} {spelled(value, name == 'shape')}" for name, value in found.items())
+
+
+def spelled(value: Any, is_shape: bool = False) -> str:
+    """A value as a table shows it: four digits of a number, shapes as 8x3x5."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ("x" if is_shape else ",").join(spelled(item) for item in value)
+    if isinstance(value, dict):
+        return "(" + _line(value) + ")"
+    return str(value)

@@ -1,0 +1,124 @@
+"""Truncated and garbled files of every format end in one line, and never in other pixels or a traceback."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import PIL.Image
+import pytest
+import tifffile
+from astropy.io import fits
+from image_files import chunk, pixels, saved
+from numpy.testing import assert_array_equal
+
+from convtool import images
+from convtool.errors import ConvtoolError, DataError, FileError, SettingError
+
+SUFFIXES = ["png", "16.png", "npy", "jpg", "gif", "bmp", "webp", "tif", "lzw.tif", "imagej.tif", "ome.tif", "fits"]
+TIFF = {"tif": {}, "lzw.tif": {"compression": "lzw"}, "imagej.tif": {"imagej": True}, "ome.tif": {"ome": True}}
+
+
+def encoded(suffix: str) -> bytes:
+    stream = io.BytesIO()
+    if suffix == "16.png":
+        return bytes(imagecodecs.png_encode(pixels((20, 30, 3), "uint16")))
+    if suffix == "npy":
+        return saved(pixels((20, 30)))
+    if suffix in TIFF:
+        tifffile.imwrite(stream, pixels((3, 20, 30)), photometric="minisblack", **TIFF[suffix])
+        return stream.getvalue()
+    if suffix == "fits":
+        fits.PrimaryHDU(pixels((60, 70), "uint16")).writeto(stream)
+        return stream.getvalue()
+    kinds = {"jpg": "JPEG", "png": "PNG", "gif": "GIF", "bmp": "BMP", "webp": "WEBP"}
+    PIL.Image.fromarray(pixels((20, 30, 3))).save(stream, kinds[suffix])
+    return stream.getvalue()
+
+
+def outcome(source: Path, raw: bytes) -> np.ndarray | ConvtoolError:
+    """The pixels, or the one line that refuses them; any other exception, or a warning, fails the test."""
+    source.write_bytes(raw)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            return images.read(str(source)).data
+        except (FileError, DataError, SettingError) as error:
+            return error
+
+
+def is_one_line(error: object, source: Path) -> bool:
+    return isinstance(error, ConvtoolError) and str(source) in str(error) and "\n" not in str(error)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_truncated_files_are_one_line(tmp_path: Path, suffix: str) -> None:
+    raw, source = encoded(suffix), tmp_path / f"in.{suffix}"
+    whole = outcome(source, raw)
+    assert isinstance(whole, np.ndarray)
+    refused = 0
+    for cut in [*range(0, 60, 7), *range(60, len(raw), max(1, len(raw) // 25)), len(raw) - 1]:
+        found = outcome(source, raw[:cut])
+        if isinstance(found, FileError):
+            assert is_one_line(found, source)
+            refused += 1
+        else:  # what is missing was not about pixels
+            assert isinstance(found, np.ndarray)
+            assert_array_equal(found, whole)
+    assert refused >= 20
+
+
+@pytest.mark.parametrize("suffix", ["png", "16.png"])
+def test_a_changed_byte_in_a_png_is_found(tmp_path: Path, suffix: str) -> None:
+    raw, source = encoded(suffix), tmp_path / "in.png"
+    for place in range(8, len(raw) - 1, max(1, len(raw) // 60)):
+        found = outcome(source, raw[:place] + bytes([raw[place] ^ 0x41]) + raw[place + 1 :])
+        assert "the PNG file is truncated or damaged" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "width", "body"),
+    [
+        (8, 0, 5, bytes(10)),
+        (8, 2, 5, b""),
+        (16, 2, 5, bytes(60)),
+        (16, 3, 5, bytes(60)),
+        (8, 3, 5, bytes(24)),
+        (8, 0, 0, b""),
+    ],
+)
+def test_a_png_whose_checksums_hold_but_not_its_header(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], depth: int, colour: int, width: int, body: bytes
+) -> None:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 4, depth, colour, 0, 0, 0))
+    raw = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+    assert is_one_line(outcome(tmp_path / "in.png", raw), tmp_path / "in.png")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("suffix", ["png", "16.png"])
+def test_a_transparent_colour_of_the_wrong_length(tmp_path: Path, suffix: str) -> None:
+    raw = encoded(suffix)
+    found = outcome(tmp_path / "in.png", raw[:33] + chunk(b"tRNS", b"12") + raw[33:])
+    assert is_one_line(found, tmp_path / "in.png")
+    assert "unknown error" not in str(found)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_garbled_files_never_show_a_traceback(tmp_path: Path, suffix: str) -> None:
+    raw, source = encoded(suffix), tmp_path / f"in.{suffix}"
+    rng = np.random.default_rng(3)
+    refused = 0
+    for _ in range(60):
+        garbled = bytearray(raw)
+        for place in rng.integers(0, min(len(raw), 400), 4):
+            garbled[place] = rng.integers(256)
+        found = outcome(source, bytes(garbled))
+        assert isinstance(found, np.ndarray) or is_one_line(found, source)
+        refused += isinstance(found, ConvtoolError)
+    assert refused
