@@ -78,8 +78,7 @@ def of(operator: Convolution) -> Conditioning:
     missing = parts.vh.shape[-1] - parts.vh.shape[-2]
     size = math.prod(geometry.grid) * len(parts.s)
     destroyed = int(((~parts.kept) * counts).sum()) + missing * size
-    smallest = float(parts.s[parts.kept].min(initial=parts.norm))
-    kept = parts.norm / smallest if smallest else 1.0
+    kept = 1 / float(parts.s[parts.kept].min(initial=1.0))
     return Conditioning(
         norm=parts.norm,
         condition=None if destroyed else kept,

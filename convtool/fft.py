@@ -27,7 +27,7 @@ import numpy as np
 _SMALL_GRID = 64 * 64  # below, numpy.fft is as fast; planning and threads would only add to it
 _EARNS_IMPORT = 4e8  # multiply-adds (n log2 n) that numpy.fft takes as long over as importing pyFFTW takes
 _EARNS_MEASURE = 1000  # transforms of one grid after which a measured plan has paid for itself
-_THREADED_GRID = 128 * 128  # below, starting threads costs more than they save
+_THREADED_GRID = 768 * 768  # below, threads save under a millisecond, and lose many where other work holds a core
 
 
 @dataclass

@@ -88,6 +88,9 @@ def build(
         is_data=is_data,
     )
     shared = "O" not in taps_axes and "C" not in taps_axes
+    dtype = working_dtype(x.dtype, precision)
+    _check_range(x, "image", dtype)
+    _check_range(kernel, "kernel", dtype)
     operator = Convolution.build(
         taps,
         arrangement.grid,
@@ -98,7 +101,7 @@ def build(
         stride=stride,
         dilation=dilation,
         engine=engine,
-        dtype=working_dtype(x.dtype, precision),
+        dtype=dtype,
         batch=x.size // (arrangement.channels * int(np.prod(arrangement.grid))),
     )
     return Model(arrangement, taps_axes, operator)
@@ -116,6 +119,14 @@ def check_image(x: np.ndarray) -> None:
         raise DataError(
             f"the image holds {int(bad.sum())} NaN or infinite values, the first at index {first}: fill them first"
         )
+
+
+def _check_range(values: np.ndarray, what: str, dtype: np.dtype) -> None:
+    """Raises DataError for floats that the computing dtype would turn into infinities."""
+    if values.dtype.kind == "f" and values.dtype.itemsize > dtype.itemsize:
+        largest = max(abs(float(values.max())), abs(float(values.min())))
+        if largest > np.finfo(dtype).max:
+            raise DataError(f"the {what} holds {largest:.3g}, too large for single precision: compute in double")
 
 
 def working_dtype(dtype: np.dtype, precision: str = "auto") -> np.dtype:

@@ -63,7 +63,8 @@ def pads(padding: Padding, sizes: Sequence[int], dilation: Sequence[int]) -> lis
         return [(d * (size - 1), d * (size - 1)) for size, d in zip(sizes, dilation, strict=True)]
     if isinstance(padding, int):
         return [(padding, padding)] * len(sizes)
-    return [(p, p) if isinstance(p, int) else (p[0], p[1]) for p in padding]
+    pairs = [(p, p) if isinstance(p, int) else tuple(p) for p in padding]
+    return [(int(before), int(after)) for before, after in pairs]
 
 
 def reads(

@@ -248,12 +248,13 @@ def test_pinv_of_a_box_has_the_least_norm() -> None:
     """5×5 divides 20×25: whole rows and columns of frequencies are lost, and their rounding must not come back."""
     box, rng = np.full((5, 5), 0.04), np.random.default_rng(3)
     a = oracles.matrix(box[None, None], (1, 20, 25))
-    x = rng.random((20, 25))
-    for y in ((a @ x.ravel()).reshape(20, 25), rng.random((20, 25))):  # in the range of A, and not
-        solution = convtool.deconvolve(y, box, method="pinv").x
-        assert relative(solution.ravel(), oracles.pinv_solution(a, y.ravel(), 1e3 * np.finfo(float).eps)) < 1e-10
-    single = convtool.deconvolve((a @ x.ravel()).reshape(20, 25).astype("f4"), box, method="pinv").x
-    assert relative(single.ravel(), np.linalg.pinv(a) @ a @ x.ravel()) < 1e-4
+    inverse = np.linalg.pinv(a, rcond=1e3 * np.finfo(float).eps)
+    y = a @ rng.random(500)
+    for data in (y, rng.random(500)):  # in the range of A, and not
+        solution = convtool.deconvolve(data.reshape(20, 25), box, method="pinv").x
+        assert relative(solution.ravel(), inverse @ data) < 1e-10
+    single = convtool.deconvolve(y.reshape(20, 25).astype("f4"), box, method="pinv").x
+    assert relative(single.ravel(), inverse @ y) < 1e-4
 
 
 def deficient(outputs: int, inputs: int) -> np.ndarray:
@@ -280,17 +281,19 @@ def test_pinv_is_the_pinv_of_the_matrix(operation: str, outputs: int, inputs: in
     assert relative(x.ravel(), expected) < 1e-9
 
 
-@pytest.mark.parametrize("rcond", [1e-3, 0.05, 0.3])
+@pytest.mark.parametrize("rcond", [None, 0.02, 0.05, 0.3])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_pinv_cuts_relative_to_the_largest_singular_value_of_all(channels: int, rcond: float) -> None:
-    taps = mixing(channels, channels, (3, 4)) * scipy.ndimage.gaussian_filter(np.eye(4)[1:], 0.8)
-    taps[:, :, 1, 2] += 0.01 * np.eye(channels)
-    a = oracles.matrix(taps, (channels, 7, 8))
-    values = np.linalg.svd(a, compute_uv=False)
-    assert np.abs(np.log(values / (rcond * values[0]))).min() > 1e-6  # none so near the cutoff that rounding decides
-    y = np.random.default_rng(4).random((channels, 7, 8))
-    x = convtool.deconvolve(y, taps, method=pinv.Options(rcond=rcond)).x
-    assert relative(x.ravel(), oracles.pinv_solution(a, y.ravel(), rcond)) < 1e-10
+def test_pinv_cuts_relative_to_the_largest_singular_value_of_all(channels: int, rcond: float | None) -> None:
+    """A blur that mixes channels: whole frequencies are small, or lost, where a cutoff a matrix would drop none."""
+    split = np.array([[1.0, 0.3], [-0.2, 0.8]])[:channels, :channels]
+    taps = split[:, :, None, None] * np.outer(np.full(5, 0.2), [0.3, 0.9, 0.7, 0.1])  # 4 of 10 rows are lost
+    a = oracles.matrix(taps, (channels, 10, 7))
+    values, cutoff = np.linalg.svd(a, compute_uv=False), 1e3 * np.finfo(float).eps if rcond is None else rcond
+    assert np.sum(values <= cutoff * values[0]) >= 4 * 7 * channels
+    assert np.abs(np.log(values[values > 1e-14] / (cutoff * values[0]))).min() > 1e-6  # rounding does not decide
+    y = np.random.default_rng(4).random((channels, 10, 7))
+    x = convtool.deconvolve(y, taps, method=pinv.Options(rcond)).x
+    assert relative(x.ravel(), oracles.pinv_solution(a, y.ravel(), cutoff)) < 1e-10
 
 
 @pytest.mark.parametrize("rcond", [-0.1, 1.0, 1.5, np.nan])
@@ -380,11 +383,11 @@ def test_the_chosen_weight_minimises_the_dense_score(layer: str, penalty: str) -
     options = tikhonov.Options(penalty=penalty)  # type: ignore[arg-type]
     solution = convtool.deconvolve(y, given, method=options, axes="CYX")
     a, dense = oracles.matrix(taps, x.shape), np.kron(np.eye(len(x)), PENALTIES[penalty](frame))
-    scores = {w: oracles.gcv_score(a, dense, y.ravel(), w) for w in np.geomspace(1e-5, 1e3, 41)}
+    scores = {w: oracles.gcv_score(a, dense, y.ravel(), w) for w in np.geomspace(1e-5, 1e3, 25)}
     best = min(scores, key=lambda w: scores[w])
     assert 1e-5 < best < 1e3  # a minimum inside the grid, or the comparison says nothing
     chosen = solution.metrics["weight"]
-    assert best / 1.6 < chosen < best * 1.6  # neighbours on the grid
+    assert best / 2.2 < chosen < best * 2.2  # neighbours on the grid
     assert oracles.gcv_score(a, dense, y.ravel(), chosen) <= scores[best] * (1 + 1e-6)
     same = convtool.deconvolve(y, given, method=tikhonov.Options(chosen, penalty), axes="CYX")  # type: ignore[arg-type]
     np.testing.assert_allclose(solution.x, same.x, rtol=1e-9, atol=1e-12)

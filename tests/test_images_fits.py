@@ -78,6 +78,14 @@ def test_a_changed_shape_is_said(tmp_path: Path) -> None:
     assert alike.dropped == ("alpha, which a FITS file cannot hold",)
 
 
+def test_what_the_header_says_of_other_values_goes(tmp_path: Path) -> None:
+    header = fits.Header({"DATAMAX": 254.0, "DATAMIN": 1.0})
+    fits.PrimaryHDU(pixels((5, 7)), header).writeto(tmp_path / "in.fits", checksum=True)
+    put(np.ones((5, 7)), "YX", tmp_path / "out.fits", images.read(str(tmp_path / "in.fits")))
+    with fits.open(tmp_path / "out.fits") as units:
+        assert not {"CHECKSUM", "DATASUM", "DATAMIN", "DATAMAX"} & set(units[0].header)
+
+
 def test_output_is_the_same_every_time(tmp_path: Path) -> None:
     for name in ("a.fits", "b.fits"):
         put(np.arange(12.0).reshape(2, 3, 2), "YXC", tmp_path / name)

@@ -50,6 +50,7 @@ KINDS: list[tuple[tuple[int, ...], dict[str, Any], str]] = [
     ((3, 5, 7), {"photometric": "minisblack", "metadata": {"axes": "CYX"}}, "CYX"),
     ((2, 3, 5, 7), {"photometric": "minisblack", "metadata": {"axes": "ZTYX"}}, "NZYX"),
     ((2, 3, 2, 5, 7), {"photometric": "minisblack", "metadata": {"axes": "TZPYX"}}, "NZYX"),
+    ((2, 3, 4, 5, 7), {"photometric": "minisblack", "metadata": {"axes": "ZTPYX"}}, "NZYX"),
     ((2, 5, 7, 3), {"photometric": "rgb", "metadata": {"axes": "CYXS"}}, "NYXC"),
     ((2, 3, 5, 7), {"imagej": True, "metadata": {"axes": "ZCYX"}}, "ZCYX"),
     ((2, 3, 4, 5, 7), {"imagej": True, "metadata": {"axes": "TZCYX"}}, "NZCYX"),
@@ -143,6 +144,16 @@ def test_imagej_fields_survive(tmp_path: Path) -> None:
     assert {key: found[key] for key in fields if key != "axes"} == {
         key: value for key, value in fields.items() if key != "axes"
     }
+
+
+def test_what_is_said_of_planes_goes_when_there_are_others(tmp_path: Path) -> None:
+    fields = {"axes": "CYX", "unit": "um", "Labels": ["a", "b", "c"], "Ranges": (0.0, 9.0) * 3}
+    tifffile.imwrite(tmp_path / "in.tif", pixels((3, 5, 7)), imagej=True, metadata=fields)
+    put(np.ones((2, 5, 7)), "CYX", tmp_path / "out.tif", images.read(str(tmp_path / "in.tif")))
+    with tifffile.TiffFile(tmp_path / "out.tif") as file:
+        found = file.imagej_metadata or {}
+    assert found["unit"] == "um"
+    assert not {"Labels", "Ranges"} & set(found)
 
 
 def test_ome_fields_survive(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ def test_every_integer_range_is_clipped_exactly(computed: type, name: str) -> No
     result = quantise(values, np.dtype(name), None)
     assert result.data.tolist() == [limits.min, limits.min, 0, 7, limits.max, limits.max]
     assert (result.clipped_low, result.clipped_high) == (1, 2)
+    top = quantise(np.array([float(limits.max)], dtype=computed), np.dtype(name), None)  # may be one more than the top
+    assert top.data.tolist() == [limits.max]
 
 
 @given(st.lists(st.floats(-1e5, 1e5, width=32), min_size=1, max_size=40), st.sampled_from(["uint8", "int16", "uint16"]))

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from convtool import conditioning, fft, files, images, kernels, metrics, model, 
 from convtool.axes import spelled, transposed
 from convtool.cli.terminal import show_report
 from convtool.errors import DataError, SettingError
+from convtool.images.formats import output_format
 from convtool.images.npy import read_array
 from convtool.operators import Convolution
 from convtool.report import Report
@@ -227,16 +228,40 @@ class Job:
         alpha: np.ndarray | None = None,
     ) -> images.Written:
         """Stage the result and put what rounding and clipping did to it in the report."""
-        exact = (
-            to.dtype is None
-            and _is_npy(target, to.format)
-            and (target == STDOUT or like is None or like.format != "npy")
-        )
-        dtype = y.dtype.name if exact else to.dtype
+        kind = output_format(target, to.format)
+        dtype = to.dtype or self._default_dtype(y, kind, target, like)
+        order = axes
+        if kind == "npy" and (like is None or like.format != "npy"):
+            # The order that the rank stands for, so that it is read back without --axes.
+            order = "".join(letter for letter in "NCZYX" if letter in axes)
         with self.timed("writing"):
             written = images.write(
-                y, axes, target, staging, like=like, format=to.format, dtype=dtype, scale=to.scale, alpha=alpha
+                transposed(y, axes, order),
+                order,
+                target,
+                staging,
+                like=like,
+                format=kind,
+                dtype=dtype,
+                scale=to.scale,
+                alpha=alpha,
             )
+        self._describe_written(written, target, y.size)
+        return replace(written, values=transposed(written.values, order, axes))
+
+    def _default_dtype(self, y: np.ndarray, kind: str, target: str, like: images.Image | None) -> str | None:
+        """The dtype for a result whose dtype nobody chose; None for the input's."""
+        if kind == "npy" and (target == STDOUT or like is None or like.format != "npy"):
+            return y.dtype.name
+        if kind not in ("png", "jpeg") or like is None or like.data.dtype.kind != "f":
+            return None
+        self.report.notes.append(
+            f"the input holds floats, the result ({y.min():.4g} to {y.max():.4g}) was rounded to 8 bits:"
+            " choose with --dtype and --scale, or write .tif or .npy"
+        )
+        return "uint8"
+
+    def _describe_written(self, written: images.Written, target: str, size: int) -> None:
         self.report.output = {
             "name": target,
             "format": written.format,
@@ -252,10 +277,9 @@ class Job:
         clipped = written.clipped_low + written.clipped_high
         if clipped:
             self.report.notes.append(
-                f"{clipped} of {y.size} values ({100 * clipped / y.size:.3g} %) did not fit into {written.dtype}"
+                f"{clipped} of {size} values ({100 * clipped / size:.3g} %) did not fit into {written.dtype}"
                 " and were clipped: use --scale fit, or --dtype float32 with .tif or .npy"
             )
-        return written
 
     @contextmanager
     def results(self) -> Iterator[files.Staging]:
@@ -266,7 +290,3 @@ class Job:
                 staging.open(self.report_file).write(self.report.to_json().encode())
         if not self.quiet:
             show_report(self.report, table=self.is_shown)
-
-
-def _is_npy(target: str, format: str | None) -> bool:
-    return format == "npy" if format else target == STDOUT or target.endswith(".npy")

@@ -180,10 +180,10 @@ def _rounding(estimate: Estimate, y: np.ndarray, dtype: np.dtype) -> float | Non
 
     if dtype.kind not in "iu" or "noise_gain" not in estimate.metrics:
         return None
-    noise = estimate.metrics["noise_gain"] ** 2 / 12 * y.size
-    energy = float(np.square(estimate.x, dtype=np.float64).sum())
-    least = float(np.square(y, dtype=np.float64).sum()) / estimate.metrics["operator_norm"] ** 2
-    return float(np.sqrt(noise / max(energy - noise, least))) if least else None
+    noise = estimate.metrics["noise_gain"] * float(np.sqrt(y.size / 12))
+    found, data = (float(np.linalg.norm(a.ravel().astype(np.float64))) for a in (estimate.x, y))
+    without = float(np.sqrt(max((found - noise) * (found + noise), 0.0)))
+    return noise / max(without, data / estimate.metrics["operator_norm"]) if data else None
 
 
 def _rounding_note(dtype: np.dtype, rounding: float, name: str) -> str:

@@ -25,7 +25,6 @@ _IDENTITY_WARNING = (
     "the weight of an identity penalty chosen by cross-validation can be several dB off:"
     " prefer penalty=laplacian, or set weight"
 )
-_NOISELESS = "cross-validation finds no noise in the data: the weight is the smallest that rounding allows"
 
 
 @dataclass(frozen=True)
@@ -55,19 +54,23 @@ def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
     x = np.empty((len(y), *operator.in_shape), y.dtype)
     choices, gains = [], []
     for n in range(len(y)):
-        choice = chosen_weight(parts, penalty, y[n]) if options.weight is None else Choice(options.weight, False)
+        choice = (
+            chosen_weight(parts, penalty, y[n])
+            if options.weight is None
+            else Choice(options.weight / parts.norm / parts.norm)
+        )
         G = parts.filter(choice.weight * penalty)
         x[n : n + 1] = filtered(G, y[n : n + 1], operator)
         choices.append(choice)
         gains.append(noise_gain(G, operator))
-    weights = [choice.weight for choice in choices]
+    weights = [choice.weight * parts.norm * parts.norm for choice in choices]
     metrics = {
         "weight": weights[0] if len(weights) == 1 else weights,
         "weight_source": "chosen by generalised cross-validation" if options.weight is None else "given",
         "operator_norm": parts.norm,
         "noise_gain": float(np.sqrt(np.mean(np.square(gains)))),
     }
-    notes = (_NOISELESS,) if any(choice.is_least for choice in choices) else ()
+    notes = tuple(dict.fromkeys(choice.note for choice in choices if choice.note))
     if options.weight is None and options.penalty == "identity":
         notes = (*notes, _IDENTITY_WARNING)
     return Estimate(x, Stop.DIRECT, metrics, notes)

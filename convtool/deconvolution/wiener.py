@@ -50,16 +50,18 @@ def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
     x = np.empty((len(y), *operator.in_shape), y.dtype)
     gains = []
     for n in range(len(y)):
-        ratio = np.full((*parts.s.shape[1:-1], 1), given) if given is not None else fits[n].ratio
+        ratio = (
+            np.full((*parts.s.shape[1:-1], 1), given / parts.norm / parts.norm) if given is not None else fits[n].ratio
+        )
         ratio[(0,) * ratio.ndim] = 0
         G = parts.filter(ratio)
         x[n : n + 1] = filtered(G, y[n : n + 1], operator)
         gains.append(noise_gain(G, operator))
     metrics = {"operator_norm": parts.norm, "noise_gain": float(np.sqrt(np.mean(np.square(gains))))}
-    return Estimate(x, Stop.DIRECT, metrics | _described(fits, given))
+    return Estimate(x, Stop.DIRECT, metrics | _described(fits, given, parts.norm))
 
 
-def _described(fits: list[PowerLaw], given: float | None) -> dict[str, Any]:
+def _described(fits: list[PowerLaw], given: float | None, norm: float) -> dict[str, Any]:
     if given is not None:
         return {"noise_to_signal": given, "noise_to_signal_source": "given"}
 
@@ -67,7 +69,7 @@ def _described(fits: list[PowerLaw], given: float | None) -> dict[str, Any]:
         return values[0] if len(values) == 1 else values
 
     return {
-        "noise_to_signal": one_or_all([fit.noise_to_signal for fit in fits]),
+        "noise_to_signal": one_or_all([fit.noise_to_signal * norm * norm for fit in fits]),
         "noise_to_signal_source": "estimated from the data's power spectrum",
         "noise_level": one_or_all([fit.noise_level for fit in fits]),
         "signal_exponent": one_or_all([fit.exponent for fit in fits]),

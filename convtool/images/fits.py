@@ -17,7 +17,7 @@ from convtool.images.guard import check_memory, damaged, decoding, extra, native
 from convtool.images.image import Image, Metadata, unkept
 
 _AXES = {2: "YX", 3: "ZYX", 4: "NZYX"}
-_STALE = ("CHECKSUM", "DATASUM", "BLANK", "BSCALE", "BZERO", "DATAMIN", "DATAMAX")
+_STALE = ("CHECKSUM", "DATASUM", "BLANK", "DATAMIN", "DATAMAX")  # of the input's values, not of the result's
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 _WHY = "a FITS file, which astropy reads and writes"
 

@@ -1,6 +1,6 @@
 """The chunks of a PNG beside its pixels: checked on reading, and spliced into what an encoder made.
 
-Pillow does not check the pixels' checksum, and neither codec writes all that a file may carry, so both are done here.
+Neither codec hands over, or writes, all that a file may carry, so it is done here, verbatim where the input is a PNG.
 https://www.w3.org/TR/png-3/
 """
 

@@ -5,6 +5,9 @@ The singular value decomposition H = U diag(s) V^H of every frequency's matrix (
 regularised methods: with a weight w >= 0 a frequency and component,
 
     G(w) = V diag( s / (s^2 + w) ) U^H            0 where s counts as zero and w is 0
+
+Singular values are kept in units of the largest, the operator's norm, and weights w in units of its square, so that no
+scale of a kernel over- or underflows.
 """
 
 from __future__ import annotations
@@ -23,28 +26,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Decomposition:
-    """U [g, *half, o, k], s [g, *half, k] and V^H [g, *half, k, i] of an operator's spectrum, k = min(o, i)."""
+    """U [g, *half, o, k], s [g, *half, k] and V^H [g, *half, k, i] of an operator's spectrum, k = min(o, i).
+
+    s is in units of `norm`, the operator's norm: its largest singular value over all frequencies.
+    """
 
     u: np.ndarray
     s: np.ndarray
     vh: np.ndarray
+    norm: float
     operator: Convolution
 
     @property
-    def norm(self) -> float:
-        """The operator's norm: the largest singular value over all frequencies."""
-        return float(self.s.max())
-
-    @property
     def kept(self) -> np.ndarray:
-        """Which singular values do not count as zero: those above default_rcond x the norm."""
-        return self.s > default_rcond(self.s.dtype) * self.norm
+        """Which singular values do not count as zero: those above default_rcond."""
+        return self.s > default_rcond(self.s.dtype)
+
+    def factors(self, weight: np.ndarray | float) -> np.ndarray:
+        """s / (s^2 + w) in units of 1 / norm, shape of s."""
+        weight = np.broadcast_to(np.asarray(weight, self.s.dtype), self.s.shape)
+        where = (weight > 0) | self.kept
+        return np.divide(self.s, np.square(self.s) + weight, out=np.zeros_like(self.s), where=where)
 
     def filter(self, weight: np.ndarray | float) -> np.ndarray:
-        """G(w), [g, i, o, *half]; `weight` broadcasts against s."""
-        weight = np.broadcast_to(np.asarray(weight, self.s.dtype), self.s.shape)
-        factors = np.zeros_like(self.s)
-        np.divide(self.s, np.square(self.s) + weight, out=factors, where=(weight > 0) | self.kept)
+        """G(w), [g, i, o, *half]; `weight`, in units of norm^2, broadcasts against s."""
+        factors = self.factors(weight) / self.s.dtype.type(self.norm)
         if self.u.shape[-2:] == self.vh.shape[-2:] == (1, 1):
             return (factors[..., 0] * self.u[..., 0, 0].conj())[:, None, None]
         return np.moveaxis((adjoint(self.vh) * factors[..., None, :]) @ adjoint(self.u), (-2, -1), (1, 2))
@@ -69,30 +75,37 @@ def decompose(operator: Convolution) -> Decomposition:
     """The decomposition of a circulant operator's spectrum."""
     H = np.moveaxis(operator.spectrum, (1, 2), (-2, -1))
     if H.shape[-2:] != (1, 1):
-        return Decomposition(*np.linalg.svd(H, full_matrices=False), operator)
-    s = np.abs(H)
-    phase = np.divide(H, s, out=np.ones_like(H), where=s > 0)
-    return Decomposition(phase, s[..., 0], np.ones((1,) * H.ndim, H.dtype), operator)
+        u, s, vh = np.linalg.svd(H, full_matrices=False)
+    else:
+        s = np.abs(H)[..., 0]
+        u = np.divide(H, s[..., None], out=np.ones_like(H), where=s[..., None] > 0)
+        vh = np.ones((1,) * H.ndim, H.dtype)
+    norm = float(s.max())
+    return Decomposition(u, s / s.dtype.type(norm) if norm else s, vh, norm, operator)
 
 
 def filtered(G: np.ndarray, y: np.ndarray, operator: Convolution) -> np.ndarray:
     """x [n, c_in, *grid] = F^-1 G F y for data y [n, c_out, *grid]."""
-    grid = operator.geometry.grid
-    transform = fft.transform(grid, y.dtype, uses=2 * len(y) * operator.groups)
-    out = np.empty((len(y), *operator.in_shape), y.dtype)
-    for n, g in np.ndindex(len(y), operator.groups):
-        data = y[n].reshape(operator.groups, -1, *grid)[g]
-        product = spectral.apply(G[g % len(G)], transform.forward(data))
-        out[n].reshape(operator.groups, -1, *grid)[g] = transform.inverse(product)
-    return out
+    return np.stack([filtered_data(G, image, operator) for image in y])
+
+
+def filtered_data(G: np.ndarray, y: np.ndarray, operator: Convolution) -> np.ndarray:
+    """F^-1 G F y [groups * G's rows, *grid] for one image's data y [c_out, *grid]; G is [g, rows, o, *half]."""
+    grid, groups = operator.geometry.grid, operator.groups
+    transform = fft.transform(grid, y.dtype, uses=2 * operator.batch * groups)
+    out = np.empty((groups, G.shape[1], *grid), y.dtype)
+    for g, data in enumerate(y.reshape(groups, -1, *grid)):
+        out[g] = transform.inverse(spectral.apply(G[g % len(G)], transform.forward(data)))
+    return out.reshape(-1, *grid)
 
 
 def noise_gain(G: np.ndarray, operator: Convolution) -> float:
     """Root-mean-square amplification of white noise: sqrt(E ||F^-1 G F e||^2 / E ||e||^2)."""
-    energy = np.square(G.real, dtype=np.float64) + np.square(G.imag, dtype=np.float64)
+    peak = float(np.abs(G).max()) or 1.0  # so that no square of it overflows
+    energy = np.square(np.abs(G) / peak, dtype=np.float64)
     grid = operator.geometry.grid
     total = float((energy * fft.multiplicity(grid)).sum()) * operator.groups / len(G)
-    return float(np.sqrt(total / (operator.out_shape[0] * np.prod(grid))))
+    return peak * float(np.sqrt(total / (operator.out_shape[0] * np.prod(grid))))
 
 
 def _squared(a: np.ndarray) -> np.ndarray:

@@ -33,7 +33,8 @@ class _Bins(NamedTuple):
 
 class PowerLaw(NamedTuple):
     """noise_to_signal: noise power / signal power over all frequencies but 0; noise_level: the noise's standard
-    deviation in the data's unit; exponent: p; ratio: noise / signal at each frequency, [*half, 1]."""
+    deviation in the data's unit; exponent: p; ratio: noise / signal at each frequency, [*half, 1].
+    Ratios of noise to signal are in units of the operator's norm squared."""
 
     noise_to_signal: float
     noise_level: float
@@ -57,9 +58,8 @@ def fit(parts: Decomposition, y: np.ndarray) -> PowerLaw:
     if not (energy * counts).any():
         return PowerLaw(0.0, 0.0, 0.0, np.zeros_like(radius))
     wide, narrow = (_gathered(energy, s2, radius, counts, resolution) for resolution in (_WIDE, _NARROW))
-    log_largest = 2 * np.log(parts.norm)
-    floor = 2 * np.log(np.finfo(parts.s.dtype).eps) + log_largest
-    exponent, log_nu = _likeliest(wide, narrow, (floor, log_largest + np.log(1e8)))
+    floor = 2 * np.log(np.finfo(parts.s.dtype).eps)
+    exponent, log_nu = _likeliest(wide, narrow, (floor, np.log(1e8)))
     nu = float(np.exp(log_nu))
     scale = float((narrow.energy / (narrow.s2 * narrow.r**-exponent + nu)).sum() / narrow.number.sum())
     ratio = nu * radius**exponent
@@ -92,7 +92,7 @@ def _components(parts: Decomposition, y: np.ndarray) -> tuple[np.ndarray, np.nda
     grid = parts.operator.geometry.grid
     counts = np.broadcast_to(fft.multiplicity(grid)[:, None], energy.shape).copy()
     counts.reshape(len(counts), -1, counts.shape[-1])[:, 0] = 0
-    s2 = np.maximum(np.square(parts.s, dtype=np.float64), (np.finfo(parts.s.dtype).eps * parts.norm) ** 2)
+    s2 = np.maximum(np.square(parts.s, dtype=np.float64), np.finfo(parts.s.dtype).eps ** 2)
     return energy, np.broadcast_to(s2, energy.shape), counts
 
 
