@@ -11,6 +11,7 @@ Each image of a batch gets a weight of its own, common to its channels. Referenc
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -68,7 +69,7 @@ def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
         "weight": weights[0] if len(weights) == 1 else weights,
         "weight_source": "chosen by generalised cross-validation" if options.weight is None else "given",
         "operator_norm": parts.norm,
-        "noise_gain": float(np.sqrt(np.mean(np.square(gains)))),
+        "noise_gain": math.hypot(*gains) / math.sqrt(len(gains)),
     }
     notes = tuple(dict.fromkeys(choice.note for choice in choices if choice.note))
     if options.weight is None and options.penalty == "identity":

@@ -13,6 +13,7 @@ Each image of a batch is estimated by itself, its channels together. References:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
         G = parts.filter(ratio)
         x[n : n + 1] = filtered(G, y[n : n + 1], operator)
         gains.append(noise_gain(G, operator))
-    metrics = {"operator_norm": parts.norm, "noise_gain": float(np.sqrt(np.mean(np.square(gains))))}
+    metrics = {"operator_norm": parts.norm, "noise_gain": math.hypot(*gains) / math.sqrt(len(gains))}
     return Estimate(x, Stop.DIRECT, metrics | _described(fits, given, parts.norm))
 
 
