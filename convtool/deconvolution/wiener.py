@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from convtool.operators import Convolution
 
 
+_RING = "its borders will ring, and both powers are overestimated: prefer --method tikhonov, which is cautious then"
+
+
 @dataclass(frozen=True)
 class Options:
     """Settings of the Wiener filter."""
@@ -40,6 +43,7 @@ def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
     import numpy as np
 
     from convtool.deconvolution.solvers.filters import decompose, filtered, noise_gain
+    from convtool.deconvolution.solvers.periodicity import LIMIT, frame_excess, note
     from convtool.deconvolution.solvers.powerlaw import fit
     from convtool.errors import SettingError
 
@@ -59,7 +63,9 @@ def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
         x[n : n + 1] = filtered(G, y[n : n + 1], operator)
         gains.append(noise_gain(G, operator))
     metrics = {"operator_norm": parts.norm, "noise_gain": math.hypot(*gains) / math.sqrt(len(gains))}
-    return Estimate(x, Stop.DIRECT, metrics | _described(fits, given, parts.norm))
+    excess = max((frame_excess(parts, image) for image in y), default=0.0) if given is None else 0.0
+    notes = (note(excess, _RING),) if excess > LIMIT else ()
+    return Estimate(x, Stop.DIRECT, metrics | _described(fits, given, parts.norm), notes)
 
 
 def _described(fits: list[PowerLaw], given: float | None, norm: float) -> dict[str, Any]:

@@ -1,0 +1,79 @@
+# `make demo` and `make test` set everything up in .venv on a fresh machine with Python 3.11 or later; nothing else is needed.
+# `regress` is the pattern to copy for Makefiles of your own: run the commands, let `convtool compare` fail the build.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+RUN    := $(BIN)/convtool
+S      := sample_images
+R      := regress
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format regress readme clean
+
+help:  ## Show the targets.
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+
+$(VENV)/created:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@touch $@
+
+$(VENV)/installed: $(VENV)/created pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/with-%: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+demo: $(VENV)/installed  ## Install, blur a photograph, restore it, and report.
+	@mkdir -p demo
+	$(RUN) convolve $(S)/camera.png --kernel disk:radius=4 --output demo/blurred.png
+	$(RUN) deconvolve demo/blurred.png --kernel disk:radius=4 --output demo/restored.png \
+		--reference $(S)/camera.png --report demo/report.json --verbose
+	@echo "Look at $(S)/camera.png, demo/blurred.png and demo/restored.png; the report is demo/report.json."
+
+test: $(VENV)/with-test  ## Install what the tests need, and run them.
+	$(BIN)/python -m pytest -n auto
+
+lint: $(VENV)/with-lint  ## Check style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/with-lint  ## Format the code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+regress: $(VENV)/installed  ## Run the commands on the sample images; fail when a result leaves its tolerance.
+	@rm -rf $(R) && mkdir -p $(R)
+	# A float round trip through a pipe is exact up to rounding.
+	$(RUN) convolve $(S)/camera.png -k random:size=5,seed=1 --precision double -o - \
+		| $(RUN) deconvolve - -k random:size=5,seed=1 --method pinv -o $(R)/exact.npy
+	$(RUN) compare $(R)/exact.npy $(S)/camera.png --max-abs 1e-6
+	# Through an 8-bit file the default method comes back this close.
+	$(RUN) convolve $(S)/camera.png -k gaussian:sigma=2 -o $(R)/soft.png
+	$(RUN) deconvolve $(R)/soft.png -k gaussian:sigma=2 -o $(R)/sharp.png
+	$(RUN) compare $(R)/sharp.png $(S)/camera.png --min-psnr 29
+	$(RUN) deconvolve $(R)/soft.png -k gaussian:sigma=2 --method wiener -o $(R)/wiener.png
+	$(RUN) compare $(R)/wiener.png $(S)/camera.png --min-psnr 29
+	# Colour, in linear light.
+	$(RUN) convolve $(S)/chelsea.png -k motion:length=9,angle=20 --linear -o $(R)/moved.png
+	$(RUN) deconvolve $(R)/moved.png -k motion:length=9,angle=20 --linear -o $(R)/still.png
+	$(RUN) compare $(R)/still.png $(S)/chelsea.png --min-psnr 36
+	# 16 bits, other boundaries, and both engines.
+	$(RUN) correlate $(S)/galaxies_16bit.tif -k sobel-x --boundary reflect --dtype float32 --engine fft -o $(R)/fft.tif
+	$(RUN) correlate $(S)/galaxies_16bit.tif -k sobel-x --boundary reflect --dtype float32 --engine direct -o $(R)/direct.tif
+	$(RUN) compare $(R)/fft.tif $(R)/direct.tif --max-rel 1e-5
+	# Convolving with a kernel is correlating with the flipped one.
+	$(RUN) convolve $(S)/cell.png -k motion:length=7,angle=0 -o $(R)/convolved.png
+	$(RUN) correlate $(S)/cell.png -k motion:length=7,angle=180 -o $(R)/correlated.png
+	$(RUN) compare $(R)/convolved.png $(R)/correlated.png --max-abs 1
+	@echo "regress: all results are within their tolerances"
+
+readme: $(VENV)/with-test  ## Write the commands' help into README.md.
+	$(BIN)/python tests/readme.py
+
+clean:  ## Remove what the targets above made.
+	rm -rf $(VENV) demo $(R) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
