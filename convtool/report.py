@@ -41,13 +41,12 @@ class Report:
         return json.dumps(_plain({**head, **sections, "notes": self.notes}), indent=2, ensure_ascii=False) + "\n"
 
     def rows(self) -> list[tuple[str, str]]:
-        """(label, text) lines of the table for a terminal."""
-        rows = [(name, _line(getattr(self, name))) for name in SECTIONS if getattr(self, name)]
+        """(label, text) lines of the table for a terminal: the JSON's sections, without what says nothing."""
+        shown = {name: dict(getattr(self, name)) for name in SECTIONS}
+        shown["reference"] |= shown["reference"].pop("as_written", {})
         for source in ("chosen", "assumed"):
-            found = {name: entry["value"] for name, entry in self.settings.items() if entry["source"] == source}
-            if found:
-                rows.append((source, _line(found)))
-        return rows
+            shown[source] = {name: entry["value"] for name, entry in self.settings.items() if entry["source"] == source}
+        return [(name, _line(section)) for name, section in shown.items() if section]
 
 
 def _plain(value: Any) -> Any:
@@ -63,9 +62,24 @@ def _plain(value: Any) -> Any:
     return value
 
 
+_SAYS_NOTHING = {"scale": 1, "offset": 0, **dict.fromkeys(("alpha", "alpha_differs", "nonfinite", "rounded"), 0)}
+_SAYS_NOTHING |= dict.fromkeys(("clipped_low", "clipped_high", "rounding_error"), 0)
+
+
 def _line(section: dict[str, Any]) -> str:
-    found = {name: value for name, value in section.items() if value not in (None, "", {}, [])}
-    return ", ".join(f"{name.replace('_', ' ')} {spelled(value, name == 'shape')}" for name, value in found.items())
+    """'camera.png: format png, axes YX, ..., weight 0.7 (chosen by ...)'."""
+    pieces: list[str] = []
+    for name, value in section.items():
+        if value in (None, "", {}, []) or (name in _SAYS_NOTHING and value == _SAYS_NOTHING[name]) or name == "name":
+            continue
+        if name.endswith("_source"):
+            pieces[-1] += f" ({value})"
+        elif isinstance(value, dict):
+            pieces += [_line(value)] if any(item is not None for item in value.values()) else []
+        else:
+            pieces.append(f"{name.replace('_', ' ')} {spelled(value, name == 'shape')}")
+    head = f"{section['name']}: " if "name" in section else ""
+    return head + ", ".join(pieces)
 
 
 def spelled(value: Any, is_shape: bool = False) -> str:
@@ -76,6 +90,4 @@ def spelled(value: Any, is_shape: bool = False) -> str:
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
         return ("x" if is_shape else ",").join(spelled(item) for item in value)
-    if isinstance(value, dict):
-        return "(" + _line(value) + ")"
     return str(value)

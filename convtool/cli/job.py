@@ -29,6 +29,10 @@ from convtool.report import Report
 
 STDOUT = "-"
 
+# Parameters that name files or say how to talk, and the options of a method, which the result lists.
+_NO_SETTINGS = {"image", "kernel", "output", "bias", "reference", "set_", "a", "b", "family", "shapes", "help"}
+_NO_SETTINGS |= {"no_clobber", "report", "quiet", "verbose", "as_json"}
+
 
 @dataclass(frozen=True)
 class Destination:
@@ -83,10 +87,12 @@ class Job:
         return source is not None and source.name == "COMMANDLINE"
 
     def settle(self, resolved: dict[str, Any]) -> None:
-        """Record resolved settings by their parameters' names."""
-        defaults = {parameter.name: parameter.default for parameter in self.context.command.params}
-        for name, value in resolved.items():
-            self.report.set(name, value, defaults.get(name), self.chosen(name))
+        """Record every setting of the command: its resolved value where there is one, else the value it was given."""
+        for parameter in self.context.command.params:
+            name = str(parameter.name)
+            if name not in _NO_SETTINGS:
+                value = resolved.get(name, self.context.params[name])
+                self.report.set(name, value, parameter.default, self.chosen(name))
 
     def read_image(self, name: str, axes: str | None, nan: str = "refuse") -> images.Image:
         """An image, with its facts in the report."""
@@ -161,7 +167,7 @@ class Job:
         built = model.build(x, kernel, axes=image.axes, is_data=is_data, **settings)
         operator = built.operator
         self.settle(
-            {name: value for name, value in settings.items() if name not in ("operation", "engine", "precision")}
+            {name: value for name, value in settings.items() if name not in ("engine", "precision")}
             | {
                 "axes": image.axes,
                 "kernel_axes": built.kernel_axes,
@@ -268,6 +274,8 @@ class Job:
             "axes": written.axes,
             "shape": list(written.shape),
         }
+        for name in self.report.settings.keys() & {"dtype", "format"}:
+            self.report.settings[name]["value"] = getattr(written, name)
         counted = ("dtype", "scale", "offset", "clipped_low", "clipped_high", "rounded", "rounding_error", "nonfinite")
         self.report.output |= {name: getattr(written, name) for name in counted}
         if written.dropped:
@@ -284,6 +292,8 @@ class Job:
     @contextmanager
     def results(self) -> Iterator[files.Staging]:
         """The end of a run: stage results inside; the report follows, then all of them appear, then it is shown."""
+        if not self.report.settings:
+            self.settle({})
         with files.Staging() as staging:
             yield staging
             if self.report_file is not None:

@@ -32,7 +32,7 @@ _NOTEWORTHY_ROUNDING = 0.05  # relative error that rounding explains, from which
 
 
 class Stop(enum.Enum):
-    """Why a method ended; the value is the user's sentence."""
+    """Why a method ended; the value is the user's sentence. A method may bring an enum of its own."""
 
     DIRECT = "solved exactly, frequency by frequency"
 
@@ -42,7 +42,7 @@ class Estimate:
     """What a method returns: x [n, c_in, *grid], why it stopped, what it measured, and sentences a user may act on."""
 
     x: np.ndarray
-    stop: Stop
+    stop: enum.Enum
     metrics: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

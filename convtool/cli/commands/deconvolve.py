@@ -89,7 +89,6 @@ def run(
         built = job.model(source, y, taps, True, settings)
         solution = deconvolution.solve(built, y, chosen)
         x = job.code_values(source, linear, solution.x)
-    job.settle({"method": method, "operation": operation})
     true = None if truth is None else job.aligned(truth, built.input_axes, x.shape)
     _describe(job, built, solution, None if true is None else job.light(true, linear))
     with job.results() as staging:
@@ -101,7 +100,7 @@ def run(
 
 def _describe(job: Job, built: Model, solution: Solution, truth: np.ndarray | None) -> None:
     """The method's outcome, and what the kernel destroyed: of the truth, where that is known."""
-    job.report.result = {"stop": solution.stop, **solution.metrics}
+    job.report.result = {**solution.metrics, "stop": solution.stop}
     job.report.notes += solution.notes
     facts = job.describe_kernel(built.operator)
     if facts is None:
