@@ -75,21 +75,24 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
             "precision": precision,
         }
         from convtool import linear as convolution
-        from convtool.cli.job import Destination, Job
+        from convtool.cli.facts import build_model
+        from convtool.cli.job import Job
+        from convtool.cli.reading import code_values, light, read_bias, read_image, read_kernel
+        from convtool.cli.writing import Destination, target_of, write_image
 
         job = Job(context, inputs=[image, kernel, bias], outputs=[output], threads=threads)
         to = Destination(output, format, dtype, scale)
-        source = job.read_image(image, axes, nan)
-        taps = job.read_kernel(kernel, normalize)
-        offset = job.read_bias(bias)
-        target = job.target(source, _RESULTS[operation], to)
+        source = read_image(job, image, axes, nan)
+        taps = read_kernel(job, kernel, normalize)
+        offset = None if bias is None else read_bias(job, bias)
+        target = target_of(job, source, _RESULTS[operation], to)
         with job.timed("computing"):
-            x = job.light(source.data, linear)
-            built = job.model(source, x, taps, False, settings)
-            y = job.code_values(source, linear, convolution.apply(built, x, offset))
+            x = light(source.data, linear)
+            built = build_model(job, source, x, taps, False, settings)
+            y = code_values(source, linear, convolution.apply(built, x, offset))
         _describe(job, built, x, y)
         with job.results() as staging:
-            job.write_image(staging, y, built.output_axes, target, to, source, _alpha(source, built))
+            write_image(job, staging, y, built.output_axes, target, to, source, _alpha(source, built))
 
     run.__doc__ = help_text
     return run
@@ -97,10 +100,12 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
 
 def _describe(job: Job, built: Model, x: np.ndarray, y: np.ndarray) -> None:
     """The kernel's condition, and how much of this image's energy it destroys."""
-    facts = job.describe_kernel(built.operator)
+    from convtool.cli.facts import describe_kernel, describe_result
+
+    facts = describe_kernel(job, built.operator)
     if facts is None:
         return
-    job.describe_result(y)
+    describe_result(job, y)
     if facts.destroyed:
         lost = facts.lost_energy(built.canonical(x))
         job.report.result["energy_destroyed"] = lost

@@ -45,11 +45,12 @@ def run(
     """
     from convtool import metrics
     from convtool.cli.job import Job
+    from convtool.cli.reading import aligned, read_image, read_reference
 
     job = Job(context, inputs=[a, b], outputs=[])
-    first, second = job.read_image(a, axes), job.read_reference(b, axes)
+    first, second = read_image(job, a, axes), read_reference(job, b, axes)
     with job.timed("computing"):
-        values = job.aligned(first, second.axes, second.data.shape)
+        values = aligned(first, second.axes, second.data.shape)
         found = metrics.compare(values, second.data, second.axes, peak)
     if min_psnr is not None and found.psnr is None:
         raise SettingError(f"{b} holds floats, whose peak is unknown: --min-psnr needs --peak")

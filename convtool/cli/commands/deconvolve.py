@@ -76,36 +76,41 @@ def run(
         "precision": precision,
     }
     from convtool import deconvolution
-    from convtool.cli.job import Destination, Job
+    from convtool.cli.facts import build_model, measure_against
+    from convtool.cli.job import Job
+    from convtool.cli.reading import aligned, code_values, light, read_image, read_kernel, read_reference
+    from convtool.cli.writing import Destination, target_of, write_image
 
     job = Job(context, inputs=[image, kernel, reference], outputs=[output], threads=threads)
     to = Destination(output, format, dtype, scale)
-    source = job.read_image(image, axes, nan)
-    taps = job.read_kernel(kernel, normalize)
-    truth = None if reference is None else job.read_reference(reference, axes, nan)
-    target = job.target(source, "deconvolved", to)
+    source = read_image(job, image, axes, nan)
+    taps = read_kernel(job, kernel, normalize)
+    truth = None if reference is None else read_reference(job, reference, axes, nan)
+    target = target_of(job, source, "deconvolved", to)
     with job.timed("computing"):
-        y = job.light(source.data, linear)
-        built = job.model(source, y, taps, True, settings)
+        y = light(source.data, linear)
+        built = build_model(job, source, y, taps, True, settings)
         solution = deconvolution.solve(built, y, chosen)
-        x = job.code_values(source, linear, solution.x)
-    true = None if truth is None else job.aligned(truth, built.input_axes, x.shape)
-    _describe(job, built, solution, None if true is None else job.light(true, linear))
+        x = code_values(source, linear, solution.x)
+    true = None if truth is None else aligned(truth, built.input_axes, x.shape)
+    _describe(job, built, solution, None if true is None else light(true, linear))
     with job.results() as staging:
-        written = job.write_image(staging, x, built.input_axes, target, to, source, source.alpha)
+        written = write_image(job, staging, x, built.input_axes, target, to, source, source.alpha)
         if true is not None:
             job.report.reference["name"] = reference
-            job.measure_against(true, x, written, peak)
+            measure_against(job, true, x, built.input_axes, written, peak)
 
 
 def _describe(job: Job, built: Model, solution: Solution, truth: np.ndarray | None) -> None:
     """The method's outcome, and what the kernel destroyed: of the truth, where that is known."""
+    from convtool.cli.facts import describe_kernel, describe_result
+
     job.report.result = {**solution.metrics, "stop": solution.stop}
     job.report.notes += solution.notes
-    facts = job.describe_kernel(built.operator)
+    facts = describe_kernel(job, built.operator)
     if facts is None:
         return
-    job.describe_result(solution.x)
+    describe_result(job, solution.x)
     if facts.destroyed and truth is None:
         job.report.notes.append(f"{facts.sentence()}; how much of the image lay there, the data cannot tell")
     elif facts.destroyed and truth is not None:

@@ -48,15 +48,17 @@ def run(
     Point spread functions, derivatives and test kernels, as float64 .npy. Every --kernel takes the same words in place
     of a file.
     """
-    from convtool.cli.job import Destination, Job
+    from convtool.cli.job import Job
+    from convtool.cli.reading import read_kernel
+    from convtool.cli.writing import Destination, write_image
 
     spec = f"{family}{',' if ':' in family else ':'}{','.join(set_)}" if set_ else family
     target = output or f"{family.partition(':')[0]}.npy"
     job = Job(context, inputs=[], outputs=[target])
-    taps = job.read_kernel(spec, normalize=False)
+    taps = read_kernel(job, spec, normalize=False)
     job.report.kernel["origin"] = [n // 2 for n in taps.shape]
     with job.results() as staging:
-        job.write_image(staging, taps, "ZYX"[3 - taps.ndim :], target, Destination(target, None, dtype, None))
+        write_image(job, staging, taps, "ZYX"[3 - taps.ndim :], target, Destination(target, None, dtype, None))
 
 
 EPILOG = listing("Families and what they take:", families)

@@ -1,0 +1,74 @@
+"""What a command finds out: the model, what the kernel does, how a result looks, how far it is from the truth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convtool import conditioning, fft, images, metrics, model
+from convtool.operators import Convolution
+
+if TYPE_CHECKING:
+    from convtool.cli.job import Job
+
+
+def build_model(
+    job: Job, image: images.Image, x: np.ndarray, kernel: np.ndarray, is_data: bool, settings: dict[str, Any]
+) -> model.Model:
+    """The model of an image, with its resolved settings and its kernel's axes in the report."""
+    built = model.build(x, kernel, axes=image.axes, is_data=is_data, **settings)
+    operator = built.operator
+    job.settle(
+        {name: value for name, value in settings.items() if name not in ("engine", "precision")}
+        | {
+            "axes": image.axes,
+            "kernel_axes": built.kernel_axes,
+            "origin": list(operator.kernel.origin),
+            "engine": operator.engine_name,
+            "precision": {"float32": "single", "float64": "double"}[operator.dtype.name],
+            "threads": fft.threads(),
+        }
+    )
+    job.report.kernel["axes"] = built.kernel_axes
+    return built
+
+
+def describe_kernel(job: Job, operator: Convolution) -> conditioning.Conditioning | None:
+    """The kernel's condition in the report, where that is wanted and affordable."""
+    if not job.wants_facts:
+        return None
+    if not conditioning.is_affordable(operator.kernel, operator.geometry.grid):
+        job.report.notes.append(
+            "the kernel's condition number was not computed: it takes a decomposition at every frequency"
+        )
+        return None
+    facts = conditioning.of(operator)
+    job.report.kernel |= {
+        "operator_norm": facts.norm,
+        "condition": math.inf if facts.condition is None else facts.condition,
+        "condition_kept": facts.condition_kept,
+        "frequencies_destroyed": facts.destroyed,
+        "frequencies_total": facts.components,
+    }
+    return facts
+
+
+def describe_result(job: Job, y: np.ndarray) -> None:
+    """The range and mean of a result in the report."""
+    job.report.result |= {"min": float(y.min()), "max": float(y.max()), "mean": float(y.mean(dtype=np.float64))}
+
+
+def measure_against(
+    job: Job, truth: np.ndarray, x: np.ndarray, axes: str, written: images.Written, peak: float | None
+) -> None:
+    """The distance of a result from the truth in the report: as computed, and as rounded for its file."""
+    computed = metrics.compare(x, truth, axes, peak)
+    job.report.reference |= asdict(computed)
+    is_changed = written.rounded or written.clipped_low or written.clipped_high
+    if is_changed and (written.scale, written.offset) == (1, 0):
+        job.report.reference["as_written"] = asdict(metrics.compare(written.values, truth, axes, peak))
+    if computed.psnr is None:
+        job.report.notes.append("the reference holds floats, whose peak is unknown: give --peak for PSNR and SSIM")

@@ -1,0 +1,89 @@
+"""What a command reads: images, kernels, biases and references, with their facts in the job's report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convtool import files, images, kernels
+from convtool.axes import spelled, transposed
+from convtool.errors import DataError
+from convtool.images.npy import read_array
+
+if TYPE_CHECKING:
+    from convtool.cli.job import Job
+
+
+def read_image(job: Job, name: str, axes: str | None, nan: str = "refuse") -> images.Image:
+    """An image, with its facts in the report."""
+    with job.timed("reading"):
+        image = images.read(name, axes=axes, nan=nan)
+    job.report.input = {
+        "name": image.name,
+        "format": image.format,
+        "axes": image.axes,
+        "shape": list(image.data.shape),
+        "dtype": image.data.dtype.name,
+        "alpha": image.alpha is not None,
+    }
+    if job.wants_facts:
+        data = image.data
+        job.report.input |= {
+            "min": float(data.min()),
+            "max": float(data.max()),
+            "mean": float(data.mean(dtype=np.float64)),
+        }
+    job.report.notes += image.assumed
+    return image
+
+
+def read_kernel(job: Job, name: str, normalize: bool) -> np.ndarray:
+    """Taps from a file or a family, with their notes in the report."""
+    with job.timed("reading"):
+        taps, notes = (kernels.make(name), ()) if kernels.is_spec(name) else images.read_kernel(name)
+    job.report.notes += notes
+    if normalize:
+        total = taps.sum(dtype=np.float64)
+        if abs(total) <= 1e-12 * np.abs(taps).sum():
+            raise DataError(f"kernel {name} sums to {total:.3g} and cannot be normalised: leave --normalize out")
+        taps = taps / total
+    job.report.kernel = {
+        "name": name,
+        "shape": list(taps.shape),
+        "sum": float(taps.sum(dtype=np.float64)),
+        "norm": float(np.linalg.norm(taps.astype(np.float64))),
+    }
+    return taps
+
+
+def read_bias(job: Job, name: str) -> np.ndarray:
+    """The numbers of a bias file."""
+    with job.timed("reading"):
+        return read_array(files.read_bytes(name), name)
+
+
+def read_reference(job: Job, name: str, axes: str | None, nan: str = "refuse") -> images.Image:
+    """A second image, to measure the first against."""
+    with job.timed("reading"):
+        return images.read(name, axes=axes, nan=nan)
+
+
+def aligned(truth: images.Image, axes: str, shape: tuple[int, ...]) -> np.ndarray:
+    """An image's values with these axes; raises DataError when it is no image of this shape."""
+    if sorted(truth.axes) != sorted(axes) or (values := transposed(truth.data, truth.axes, axes)).shape != shape:
+        raise DataError(
+            f"{truth.name} has axes {truth.axes}, shape {spelled(truth.data.shape)}, expected axes {axes},"
+            f" shape {spelled(shape)}: compare images of one shape"
+        )
+    return values
+
+
+def light(values: np.ndarray, linear: bool) -> np.ndarray:
+    """Values as the computation sees them, decoded if asked; raises SettingError where they are no sRGB codes."""
+    return images.to_linear(values, values.dtype) if linear else values
+
+
+def code_values(image: images.Image, linear: bool, values: np.ndarray) -> np.ndarray:
+    """A result's values as the image's are coded: the inverse of `light`."""
+    return images.from_linear(values, image.data.dtype) if linear else values

@@ -1,0 +1,103 @@
+"""What a command writes: the result's file, format and dtype, and in the report what rounding and clipping did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convtool import files, images
+from convtool.axes import transposed
+from convtool.cli.job import STDOUT
+from convtool.images.formats import output_format
+
+if TYPE_CHECKING:
+    from convtool.cli.job import Job
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where and how a result is to be written, as the user said."""
+
+    output: str | None
+    format: str | None
+    dtype: str | None
+    scale: str | None
+
+
+def target_of(job: Job, image: images.Image, word: str, to: Destination) -> str:
+    """The file that the result goes to, checked against all inputs."""
+    name = to.output or images.default_target(image, word)
+    if to.output is None:
+        files.check_target(name, job.inputs, not job.no_clobber)
+    return name
+
+
+def write_image(
+    job: Job,
+    staging: files.Staging,
+    y: np.ndarray,
+    axes: str,
+    target: str,
+    to: Destination,
+    like: images.Image | None = None,
+    alpha: np.ndarray | None = None,
+) -> images.Written:
+    """Stage the result and put what rounding and clipping did to it in the report."""
+    kind = output_format(target, to.format)
+    dtype = to.dtype or _default_dtype(job, y, kind, target, like)
+    order = axes
+    if kind == "npy" and (like is None or like.format != "npy"):
+        # The order that the rank stands for, so that it is read back without --axes.
+        order = "".join(letter for letter in "NCZYX" if letter in axes)
+    with job.timed("writing"):
+        written = images.write(
+            transposed(y, axes, order),
+            order,
+            target,
+            staging,
+            like=like,
+            format=kind,
+            dtype=dtype,
+            scale=to.scale,
+            alpha=alpha,
+        )
+    _describe_written(job, written, target, y.size)
+    return replace(written, values=transposed(written.values, order, axes))
+
+
+def _default_dtype(job: Job, y: np.ndarray, kind: str, target: str, like: images.Image | None) -> str | None:
+    """The dtype for a result whose dtype nobody chose; None for the input's."""
+    if kind == "npy" and (target == STDOUT or like is None or like.format != "npy"):
+        return y.dtype.name
+    if kind not in ("png", "jpeg") or like is None or like.data.dtype.kind != "f":
+        return None
+    job.report.notes.append(
+        f"the input holds floats, the result ({y.min():.4g} to {y.max():.4g}) was rounded to 8 bits:"
+        " choose with --dtype and --scale, or write .tif or .npy"
+    )
+    return "uint8"
+
+
+def _describe_written(job: Job, written: images.Written, target: str, size: int) -> None:
+    job.report.output = {
+        "name": target,
+        "format": written.format,
+        "axes": written.axes,
+        "shape": list(written.shape),
+    }
+    for name in job.report.settings.keys() & {"dtype", "format"}:
+        job.report.settings[name]["value"] = getattr(written, name)
+    counted = ("dtype", "scale", "offset", "clipped_low", "clipped_high", "rounded", "rounding_error", "nonfinite")
+    job.report.output |= {name: getattr(written, name) for name in counted}
+    if written.dropped:
+        job.report.output["dropped"] = list(written.dropped)
+    if written.format != "npy":
+        job.report.notes += [f"not kept: {what}" for what in written.dropped]
+    clipped = written.clipped_low + written.clipped_high
+    if clipped:
+        job.report.notes.append(
+            f"{clipped} of {size} values ({100 * clipped / size:.3g} %) did not fit into {written.dtype}"
+            " and were clipped: use --scale fit, or --dtype float32 with .tif or .npy"
+        )
