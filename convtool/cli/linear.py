@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -28,24 +28,12 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
         kernel: options.KernelOption,
         output: options.OutputOption = None,
         boundary: options.BoundaryOption = "periodic",
-        padding: Annotated[
-            str,
-            typer.Option(
-                "--padding",
-                metavar="PADDING",
-                help="How many outputs: same, valid, full, N, N,M, or before:after pairs A:B,C:D.",
-            ),
-        ] = "same",
-        stride: Annotated[str, typer.Option("--stride", metavar="N[,M]", help="Keep every N-th output.")] = "1",
-        dilation: Annotated[str, typer.Option("--dilation", metavar="N[,M]", help="Distance between taps.")] = "1",
+        padding: options.PaddingOption = "same",
+        stride: options.StrideOption = "1",
+        dilation: options.DilationOption = "1",
         origin: options.OriginOption = "center",
         groups: options.GroupsOption = 1,
-        bias: Annotated[
-            str | None,
-            typer.Option(
-                "--bias", metavar="FILE", help=".npy with one number per output channel, added.", show_default=False
-            ),
-        ] = None,
+        bias: options.BiasOption = None,
         axes: options.AxesOption = None,
         kernel_axes: options.KernelAxesOption = None,
         normalize: options.NormalizeOption = False,
@@ -62,18 +50,7 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
         quiet: options.QuietOption = False,
         verbose: options.VerboseOption = False,
     ) -> None:
-        settings = {
-            "boundary": boundary,
-            "padding": options.padding(padding),
-            "stride": options.numbers(stride, "--stride"),
-            "dilation": options.numbers(dilation, "--dilation"),
-            "origin": options.origin(origin),
-            "groups": groups,
-            "kernel_axes": kernel_axes,
-            "operation": operation,
-            "engine": engine,
-            "precision": precision,
-        }
+        settings = options.model_settings({**context.params, "operation": operation})
         from convtool import linear as convolution
         from convtool.cli.facts import build_model
         from convtool.cli.job import Job

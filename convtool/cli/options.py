@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -37,6 +38,20 @@ BoundaryOption = Annotated[Boundary, typer.Option("--boundary", help="What lies 
 OriginOption = Annotated[
     str,
     typer.Option("--origin", metavar="ORIGIN", help="Tap that lies on the output pixel: center, first, last, or I,J."),
+]
+PaddingOption = Annotated[
+    str,
+    typer.Option(
+        "--padding",
+        metavar="PADDING",
+        help="How many outputs: same, valid, full, N, N,M, or before:after pairs A:B,C:D.",
+    ),
+]
+StrideOption = Annotated[str, typer.Option("--stride", metavar="N[,M]", help="Keep every N-th output.")]
+DilationOption = Annotated[str, typer.Option("--dilation", metavar="N[,M]", help="Distance between taps.")]
+BiasOption = Annotated[
+    str | None,
+    typer.Option("--bias", metavar="FILE", help=".npy with one number per output channel, added.", show_default=False),
 ]
 GroupsOption = Annotated[int, typer.Option("--groups", help="Blocks of channels that do not mix, for OIYX kernels.")]
 AxesOption = Annotated[
@@ -115,6 +130,22 @@ QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing bu
 VerboseOption = Annotated[
     bool, typer.Option("-v", "--verbose", help="Print the report also where standard error is no terminal.")
 ]
+
+
+def model_settings(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of `convtool.model.build` out of a command's parameters, their texts parsed.
+
+    Raises SettingError for a text that does not parse; values are checked where they are used.
+    """
+    parsers: dict[str, Callable[[str], Any]] = {
+        "padding": padding,
+        "stride": lambda text: numbers(text, "--stride"),
+        "dilation": lambda text: numbers(text, "--dilation"),
+        "origin": origin,
+    }
+    plain = ("boundary", "groups", "kernel_axes", "operation", "engine", "precision")
+    parsed = {name: parse(given[name]) for name, parse in parsers.items() if name in given}
+    return {**{name: given[name] for name in plain}, **parsed}
 
 
 def numbers(text: str, option: str) -> int | tuple[int, ...]:

@@ -66,15 +66,7 @@ def run(
     the result explains the data, what the kernel destroyed, and, with --reference, how far it is from the truth.
     """
     chosen = methods.options(method, assignments(set_ or [], "--set"))
-    settings = {
-        "boundary": boundary,
-        "origin": options.origin(origin),
-        "groups": groups,
-        "kernel_axes": kernel_axes,
-        "operation": operation,
-        "engine": engine,
-        "precision": precision,
-    }
+    settings = options.model_settings(context.params)
     from convtool import deconvolution
     from convtool.cli.facts import build_model, measure_against
     from convtool.cli.job import Job
