@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from convtool.errors import SettingError
+
 _SMALL_GRID = 64 * 64  # below, numpy.fft is as fast; planning and threads would only add to it
 _EARNS_IMPORT = 4e8  # multiply-adds (n log2 n) that numpy.fft takes as long over as importing pyFFTW takes
 _EARNS_MEASURE = 1000  # transforms of one grid after which a measured plan has paid for itself
@@ -43,9 +45,14 @@ policy = Policy()
 
 
 def threads() -> int:
-    """Threads that transforms use: as set, else CONVTOOL_THREADS, else the CPUs that this process may use."""
-    asked = policy.threads or int(os.environ.get("CONVTOOL_THREADS") or 0)
-    return asked if asked > 0 else usable_cpus()
+    """Threads that transforms use: as set, else CONVTOOL_THREADS, else the CPUs that this process may use.
+
+    Raises SettingError when the variable is no number.
+    """
+    text = os.environ.get("CONVTOOL_THREADS") or "0"
+    if not text.isdecimal():
+        raise SettingError(f"CONVTOOL_THREADS must be a whole number of threads (0: all CPUs), got '{text}'")
+    return policy.threads or int(text) or usable_cpus()
 
 
 def usable_cpus() -> int:

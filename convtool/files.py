@@ -16,18 +16,15 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from convtool.errors import ConvtoolError, FileError, SettingError
+from convtool.memory import available_memory
 
 STDIO = "-"
-_STDOUT_NAMES = (STDIO, "/dev/stdout", "/proc/self/fd/1", "/dev/fd/1")
+STDOUT_NAMES = (STDIO, "/dev/stdout", "/proc/self/fd/1", "/dev/fd/1")
 _CHUNK = 1 << 22
-_UNLIMITED = 1 << 62
-_PROC = Path("/proc")
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def read_bytes(source: str) -> bytes:
@@ -35,9 +32,11 @@ def read_bytes(source: str) -> bytes:
 
     Raises FileError when it cannot be read or is larger than the memory that is free.
     """
-    name = "standard input" if source == STDIO else source
+    name = _spoken(source)
     try:
         if source == STDIO:
+            if sys.stdin is None:
+                raise FileError("cannot read standard input: it is closed")
             return _read_all(sys.stdin.buffer, name)
         with open(source, "rb") as stream:
             return _read_all(stream, name)
@@ -89,7 +88,7 @@ def check_target(target: str, inputs: Iterable[str], clobber: bool) -> None:
     Raises FileError for a target that is one of the inputs (under whatever name), that exists when `clobber` is False,
     that is a folder, or whose folder is missing or closed to us.
     """
-    if target in _STDOUT_NAMES:
+    if target in STDOUT_NAMES:
         return
     status = _status(target)
     if status is None or stat.S_ISREG(status.st_mode):
@@ -102,12 +101,17 @@ def check_target(target: str, inputs: Iterable[str], clobber: bool) -> None:
         found = _status(source)
         if found is not None and os.path.samestat(found, status):
             raise FileError(
-                f"cannot write {target}: it is the input {source}, which is never overwritten: choose another -o"
+                f"cannot write {target}: it is the input {_spoken(source)}, which is never overwritten:"
+                " choose another -o"
             )
     if not clobber:
         raise FileError(f"cannot write {target}: it exists and --no-clobber was given: choose another -o")
     if not os.access(target, os.W_OK):
         raise FileError(f"cannot write {target}: permission denied: make it writable or choose another -o")
+
+
+def _spoken(source: str) -> str:
+    return "standard input" if source == STDIO else source
 
 
 def _status(name: str) -> os.stat_result | None:
@@ -173,7 +177,7 @@ class Staging:
         return pending.stream
 
     def _stage(self, target: str) -> _Pending:
-        path = STDIO if target in _STDOUT_NAMES else os.path.realpath(target)
+        path = STDIO if target in STDOUT_NAMES else os.path.realpath(target)
         if path in [other.path for other in self._pending]:
             raise SettingError(f"two results would go to {target}: give each its own name")
         check_target(target, (), clobber=True)
@@ -234,66 +238,18 @@ def _temporary(target: str, path: str, existing: os.stat_result | None) -> _Pend
 def _send(pending: _Pending) -> None:
     with pending.stream.getbuffer() as content:  # type: ignore[attr-defined]
         if pending.path == STDIO:
-            sys.stdout.buffer.write(content)
+            if sys.stdout is None:
+                raise FileError("cannot write standard output: it is closed")
+            _write_all(sys.stdout.buffer, content)
             sys.stdout.buffer.flush()
             return
         with open(pending.path, "wb") as stream:
-            stream.write(content)
+            _write_all(stream, content)
 
 
-def available_memory() -> int:
-    """Bytes that this process may still take: what the machine, its control group and its own limit leave."""
-    return max(0, min(_free_on_machine(), _free_in_cgroup(), _free_below_limit()))
-
-
-def _free_on_machine() -> int:
-    for line in _lines(_PROC / "meminfo"):
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return _UNLIMITED
-
-
-def _free_in_cgroup() -> int:
-    """The least that any group above this process leaves; the page cache counts as free, since it is given back."""
-    free = _UNLIMITED
-    for line in _lines(_PROC / "self/cgroup"):
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            root, limit, usage, cache = _CGROUPS, "memory.max", "memory.current", "inactive_file"
-        elif "memory" in controllers.split(","):
-            root, limit, usage = _CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
-            cache = "total_inactive_file"
-        else:
-            continue
-        inside = root / path.lstrip("/")
-        for folder in (inside, *inside.parents):
-            if folder == root or root in folder.parents:
-                free = min(free, _left(folder, limit, usage, cache))
-    return free
-
-
-def _left(folder: Path, limit: str, usage: str, cache: str) -> int:
-    most, used = "".join(_lines(folder / limit)).strip(), "".join(_lines(folder / usage)).strip()
-    if not most.isdigit() or not used.isdigit():
-        return _UNLIMITED
-    statistics = dict(line.split()[:2] for line in _lines(folder / "memory.stat") if " " in line)
-    return int(most) - int(used) + int(statistics.get(cache, 0))
-
-
-def _free_below_limit() -> int:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return _UNLIMITED
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    pages = "".join(_lines(_PROC / "self/statm")).split()
-    if limit == resource.RLIM_INFINITY or not pages:
-        return _UNLIMITED
-    return limit - int(pages[0]) * resource.getpagesize()
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return []
+def _write_all(stream: IO[bytes], content: memoryview) -> None:
+    """Write everything: an unbuffered stream (PYTHONUNBUFFERED) takes as much at a time as it likes."""
+    sent = 0
+    while sent < len(content):
+        with content[sent:] as rest:
+            sent += stream.write(rest) or 0

@@ -12,6 +12,7 @@ as in torch. The words mean
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from convtool.axes import spelled
 from convtool.errors import DataError, SettingError
 
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
-WORDS = ("same", "valid", "full")
+_MOST_SAMPLES = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,10 @@ def resolve(
     found = Geometry(
         tuple(map(int, grid)), tuple(map(int, extent)), boundary.checked(boundary_mode), pairs, steps, spread
     )
+    if math.prod(found.extended) > _MOST_SAMPLES:
+        raise DataError(
+            f"the padded image would have {spelled(found.extended)} samples: use a smaller padding, dilation or kernel"
+        )
     if 0 in found.outputs:
         raise DataError(
             f"no output: the kernel spans {spelled([n + 1 for n in found.span])} pixels, the padded image only"

@@ -174,7 +174,10 @@ class Convolution(LinearOperator):
     def spectrum(self) -> np.ndarray:
         """H [g, o, i, *half spectrum of the grid]; raises SettingError where the operator is not circulant."""
         if not self.geometry.is_circulant:
-            raise SettingError("only a periodic operator of stride 1 and padding same has a spectrum")
+            raise SettingError(
+                "only boundary periodic (with stride 1 and padding same) can be inverted frequency by frequency, got"
+                f" boundary {self.geometry.boundary}: use boundary periodic"
+            )
         transform = fft.transform(self.geometry.grid, self.dtype, uses=2 * self.batch * self.groups)
         return transform.forward(spectral.laid(self.window.taps, self.geometry, self.geometry.grid, self.dtype)).conj()
 

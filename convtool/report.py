@@ -38,7 +38,10 @@ class Report:
         """The report as JSON text."""
         head = {"schema": SCHEMA, "convtool": self.version, "command": self.command, "settings": self.settings}
         sections = {name: getattr(self, name) for name in SECTIONS if getattr(self, name)}
-        return json.dumps(_plain({**head, **sections, "notes": self.notes}), indent=2, ensure_ascii=False) + "\n"
+        content = _plain({**head, **sections, "notes": self.notes})
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        # A file's name need not be text that UTF-8 can hold; then everything is escaped.
+        return (text if _is_text(text) else json.dumps(content, indent=2)) + "\n"
 
     def rows(self) -> list[tuple[str, str]]:
         """(label, text) lines of the table for a terminal: the JSON's sections, without what says nothing."""
@@ -47,6 +50,10 @@ class Report:
         for source in ("chosen", "assumed"):
             shown[source] = {name: entry["value"] for name, entry in self.settings.items() if entry["source"] == source}
         return [(name, _line(section)) for name, section in shown.items() if section]
+
+
+def _is_text(text: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _plain(value: Any) -> Any:
@@ -87,7 +94,7 @@ def spelled(value: Any, is_shape: bool = False) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.4g}"
     if isinstance(value, list | tuple):
         return ("x" if is_shape else ",").join(spelled(item) for item in value)
     return str(value)

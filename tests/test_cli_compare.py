@@ -151,7 +151,8 @@ def test_trouble_is_2(tmp_path: Path, pair: tuple[np.ndarray, np.ndarray]) -> No
     np.save(tmp_path / "nan.npy", holed)
     line = refused(tmp_path, "compare", a, tmp_path / "nan.npy", "--max-abs", "1")
     assert "Y=2, X=3" in line
-    assert "--nan" not in line  # compare has no such option
+    assert "--nan" in line
+    assert run("compare", tmp_path / "nan.npy", tmp_path / "nan.npy", "--nan", "mean", "--max-abs", "0").status == 0
     assert "1 NaN" in refused(tmp_path, "compare", tmp_path / "nan.npy", tmp_path / "nan.npy")
     line = refused(tmp_path, "compare", tmp_path / "other.npy", a)
     assert all(shape in line for shape in ("41x30", "30x41"))

@@ -114,7 +114,8 @@ def test_palette_becomes_colour(tmp_path: Path, taps: Path, transparent: bool) -
     indices, colours = pixels(20, 33) % 7, pixels(7, 3)
     picture = PIL.Image.frombytes("P", (33, 20), indices.tobytes())
     picture.putpalette(colours.tobytes())
-    picture.save(tmp_path / "p.png", **({"transparency": 3} if transparent else {}))
+    settings: dict[str, Any] = {"transparency": 3} if transparent else {}
+    picture.save(tmp_path / "p.png", **settings)
     outcome = succeed("correlate", tmp_path / "p.png", "-k", taps)
     assert any("palette" in note for note in notes(outcome))
     y = seen(tmp_path / "p.correlated.png")
@@ -156,7 +157,7 @@ def test_tiff_stacks(tmp_path: Path) -> None:
     with tifffile.TiffFile(tmp_path / "stack.convolved.tif") as written:
         assert written.series[0].axes == "ZYX"
         assert written.series[0].dtype == np.uint16
-        assert written.imagej_metadata["spacing"] == 0.5
+        assert (written.imagej_metadata or {})["spacing"] == 0.5
         assert error(written.asarray(), exact) <= SIXTEEN
     succeed("convolve", source, "-k", tmp_path / "k.npy", "-o", tmp_path / "slices.tif", "--dtype", "float32")
     slices = tifffile.imread(tmp_path / "slices.tif")
@@ -185,7 +186,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("--boundary zero", {"boundary": "zero"}),
     ("--boundary edge --origin 0,3", {"boundary": "edge", "origin": (0, 3)}),
     ("--boundary reflect --origin first", {"boundary": "reflect", "origin": "first"}),
-    ("--boundary symmetric --origin last --dilation 2,1", {"boundary": "symmetric", "origin": "last", "dilation": (2, 1)}),
+    (
+        "--boundary symmetric --origin last --dilation 2,1",
+        {"boundary": "symmetric", "origin": "last", "dilation": (2, 1)},
+    ),
     ("--padding valid --stride 2", {"padding": "valid", "stride": 2}),
     ("--padding full --boundary zero", {"padding": "full", "boundary": "zero"}),
     ("--padding 2", {"padding": 2}),
@@ -239,7 +243,10 @@ def test_feature_maps(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "k.npy", taps)
     outcome = succeed("convolve", tmp_path / "x.npy", "-k", tmp_path / "k.npy", "--boundary", "zero", "-o", "-")
-    assert error(loaded(outcome.stdout), oracles.apply_loop("convolve", x, taps[:, None], groups=3, boundary="zero")) < 1e-13
+    assert (
+        error(loaded(outcome.stdout), oracles.apply_loop("convolve", x, taps[:, None], groups=3, boundary="zero"))
+        < 1e-13
+    )
     assert "NCYX" in outcome.stderr
 
 
@@ -360,6 +367,19 @@ def test_report_of_a_blur(tmp_path: Path) -> None:
     assert written["notes"] == notes(outcome)
 
 
+def test_every_setting_is_in_the_report(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(imagecodecs.png_encode(pixels(20, 25)))
+    common = ("convolve", tmp_path / "x.png", "-k", "random", "--report", tmp_path / "r.json")
+    given = {"linear": "", "normalize": "", "nan": "zero", "dtype": "uint16", "scale": "2"}
+    succeed(*common, *" ".join(f"--{name} {text}" for name, text in given.items()).split())
+    settings = report(tmp_path / "r.json")["settings"]
+    assert [name for name in given if settings.get(name, {}).get("source") != "chosen"] == []
+    succeed(*common)
+    settings = report(tmp_path / "r.json")["settings"]
+    assert [name for name in given if settings.get(name, {}).get("source") != "assumed"] == []
+    assert settings["dtype"]["value"] == "uint8"
+
+
 # Streams ----------------------------------------------------------------------------------------------------------
 
 
@@ -465,6 +485,8 @@ def test_a_name_that_is_no_text(tmp_path: Path, taps: Path) -> None:
 def test_correlate_names_its_result(tmp_path: Path) -> None:
     x = pixels(20, 31)
     (tmp_path / "x.png").write_bytes(imagecodecs.png_encode(x))
-    run("correlate", tmp_path / "x.png", "-k", "sobel-x", "--dtype", "float32", "--format", "tiff", "-o", tmp_path / "e")
+    run(
+        "correlate", tmp_path / "x.png", "-k", "sobel-x", "--dtype", "float32", "--format", "tiff", "-o", tmp_path / "e"
+    )
     exact = scipy.ndimage.sobel(x.astype(np.float64), axis=1, mode="wrap")
     assert error(tifffile.imread(tmp_path / "e"), exact) < 1e-2

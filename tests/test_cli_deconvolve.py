@@ -69,7 +69,7 @@ def test_report_through_8_bit_files(tmp_path: Path, method: list[str]) -> None:
     y, H = picture(tmp_path / "x.convolved.png"), transfer(taps, x.shape)
     assert np.abs(y - blurred(x, H)).max() <= 0.501
     sets = [word for setting in method[1:] for word in ("--set", setting)]
-    common = ("deconvolve", tmp_path / "x.convolved.png", *kernel, "--method", method[0], *sets)
+    common: list[str | Path] = ["deconvolve", tmp_path / "x.convolved.png", *kernel, "--method", method[0], *sets]
     outcome = succeed(*common, "--reference", tmp_path / "x.png", "--report", tmp_path / "r.json")
     succeed(*common, "-o", tmp_path / "raw.npy")
     raw, restored = np.load(tmp_path / "raw.npy"), picture(tmp_path / "x.convolved.deconvolved.png")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 from pathlib import Path
 
@@ -114,7 +113,9 @@ def test_an_unknown_family_as_kernel_lists_those_there_are(tmp_path: Path) -> No
 def test_plan_keeps_wisdom_that_later_runs_use(tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "inner"
     env = environment(CONVTOOL_CACHE_DIR=str(folder))
-    outcome = succeed("plan", "48x64", "--kernel-shape", "5x5", "--precision", "both", "--report", tmp_path / "r.json", env=env)
+    outcome = succeed(
+        "plan", "48x64", "--kernel-shape", "5x5", "--precision", "both", "--report", tmp_path / "r.json", env=env
+    )
     assert outcome.stdout == b""
     (wisdom,) = folder.iterdir()
     written = report(tmp_path / "r.json")
@@ -153,7 +154,7 @@ def test_damaged_wisdom_counts_as_none(tmp_path: Path, damage: str) -> None:
     np.testing.assert_allclose(loaded(outcome.stdout), scipy.ndimage.convolve(x, taps, mode="wrap"), atol=1e-10)
     if damage not in ("folder", "closed"):
         succeed("plan", "64x64", "--precision", "double", env=env)
-        assert math.isclose(len(wisdom.read_bytes()), len(blob), rel_tol=0.2)
+        assert b"fftw_wisdom" in wisdom.read_bytes()
 
 
 def test_plan_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:

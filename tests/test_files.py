@@ -258,52 +258,6 @@ def test_beside(tmp_path: Path) -> None:
             beside(source, "convolved", ".png")
 
 
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A made-up machine with 1 MB free and no control group."""
-    (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 1000 kB\n")
-    monkeypatch.setattr(files, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(files, "_CGROUPS", tmp_path / "cgroup")
-    return tmp_path
-
-
-def test_memory_of_the_machine(machine: Path) -> None:
-    assert files.available_memory() == 1000 * 1024
-
-
-def test_memory_of_a_control_group(machine: Path) -> None:
-    (machine / "proc/self/cgroup").write_text("0::/user/job\n")
-    inner = machine / "cgroup/user/job"
-    inner.mkdir(parents=True)
-    (inner / "memory.max").write_text("max\n")
-    (inner / "memory.current").write_text("1\n")
-    outer = machine / "cgroup/user"
-    (outer / "memory.max").write_text("500000\n")
-    (outer / "memory.current").write_text("300000\n")
-    (outer / "memory.stat").write_text("anon 5\ninactive_file 100000\n")
-    assert files.available_memory() == 500000 - 300000 + 100000
-
-
-def test_memory_of_an_old_control_group(machine: Path) -> None:
-    (machine / "proc/self/cgroup").write_text("3:cpu,memory:/job\n")
-    inner = machine / "cgroup/memory/job"
-    inner.mkdir(parents=True)
-    (inner / "memory.limit_in_bytes").write_text("400000\n")
-    (inner / "memory.usage_in_bytes").write_text("100000\n")
-    assert files.available_memory() == 300000
-
-
-def test_memory_below_the_own_limit() -> None:
-    code = (
-        "import resource; from convtool.files import available_memory\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29)); print(available_memory())"
-    )
-    root = Path(__file__).parent.parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True)
-    assert 0 < int(done.stdout) < 1 << 29
-
-
 def test_files_needs_no_numpy() -> None:
     code = "import sys, convtool.files; assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, check=True)

@@ -14,12 +14,14 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 from convtool.errors import ConvtoolError
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_PIPE_STATUS = 141  # 128 + SIGPIPE
 
 
 class Interrupted(BaseException):
@@ -32,46 +34,57 @@ class Interrupted(BaseException):
 
 def main() -> None:
     """Run the program on sys.argv and exit."""
-    for name in _SIGNALS:
-        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
-            signal.signal(getattr(signal, name), _interrupt)
-    status = run(sys.argv[1:])
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):  # the reader has gone; the interpreter would complain about it once more
-            status = status or 141
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    try:
+        for name in _SIGNALS:
+            if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
+                signal.signal(getattr(signal, name), _interrupt)
+        status = _flushed(run(sys.argv[1:]))
+    except Interrupted as interrupted:
+        status = 128 + interrupted.number
     sys.exit(status)
 
 
 def run(arguments: list[str]) -> int:
     """The exit status of a command line; every failure has been said on standard error."""
-    import typer
-
-    from convtool.cli.app import program
-
-    # Typer exports only the leaves of its exceptions: these are click's UsageError and ClickException.
-    usage_error, click_error = _exception_types(typer.BadParameter)
     try:
-        return program().main(arguments or ["--help"], prog_name="convtool", standalone_mode=False) or 0
+        return _result(arguments)
     except ConvtoolError as error:
         return _failed(str(error))
-    except usage_error as error:
-        return _failed(f"{error.format_message().replace('Value error, ', '')}{_help_hint(error)}")
-    except click_error as error:
-        return _failed(error.format_message())
-    except Interrupted as interrupted:
-        return 128 + interrupted.number
     except BrokenPipeError:
-        return 128 + signal.SIGPIPE
+        return _PIPE_STATUS
     except MemoryError:
         return _failed("not enough memory: use a smaller image, --precision single, or a machine with more")
     except OSError as error:
         return _failed(f"{error.filename or 'input/output'}: {error.strerror or error}")
     except Exception:
-        traceback.print_exc()
+        with suppress(OSError):
+            traceback.print_exc()
         return _failed("this is a bug in convtool: please report it with the lines above", 70)
+
+
+def _result(arguments: list[str]) -> int:
+    import warnings
+
+    import typer
+
+    from convtool.cli.app import program
+
+    warnings.showwarning = _show_warning
+    # Typer exports only the leaves of its exceptions: these are click's UsageError and ClickException.
+    usage_error, click_error = _exception_types(typer.BadParameter)
+    command = program()
+    if "_CONVTOOL_COMPLETE" in os.environ:
+        return command.main(arguments, prog_name="convtool") or 0
+    try:
+        # Not command.main(), which takes a reader that has gone for a failure of its own.
+        with command.make_context("convtool", arguments or ["--help"]) as context:
+            return command.invoke(context) or 0
+    except typer.Exit as leave:
+        return leave.exit_code
+    except usage_error as error:
+        return _failed(f"{error.format_message().replace('Value error, ', '')}{_help_hint(error)}")
+    except click_error as error:
+        return _failed(error.format_message())
 
 
 def _exception_types(leaf: type[Any]) -> tuple[type[Any], type[Any]]:
@@ -79,7 +92,32 @@ def _exception_types(leaf: type[Any]) -> tuple[type[Any], type[Any]]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    for name in _SIGNALS:  # the unwinding must not be interrupted in its turn
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     raise Interrupted(number)
+
+
+def _flushed(status: int) -> int:
+    """The status once everything printed has left; a stream that takes nothing more is closed to the interpreter."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except BrokenPipeError:
+            status = status or _PIPE_STATUS
+            _abandon(stream)
+        except (OSError, ValueError) as error:
+            _abandon(stream)
+            if stream is sys.stdout and status == 0:
+                status = _failed(f"cannot write standard output: {error}")
+    return status
+
+
+def _abandon(stream: Any) -> None:
+    """Keep the interpreter from flushing a stream once more at its end: it would fail again and change the status."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _help_hint(error: Exception) -> str:
@@ -87,8 +125,15 @@ def _help_hint(error: Exception) -> str:
     return f" (see '{context.command_path} --help')" if context else ""
 
 
+def _show_warning(message: Warning | str, *_where: Any, **_more: Any) -> None:
+    """A library's warning, as a line of ours: where in the code it arose tells the user nothing."""
+    _failed(f"warning: {message}")
+
+
 def _failed(message: str, status: int = 2) -> int:
     """Print the message as one line, whatever it holds, and return the status."""
     text = "".join(c if c.isprintable() else " " if c in "\r\n\t" else repr(c)[1:-1] for c in message)
-    print(f"convtool: {' '.join(text.split())}", file=sys.stderr)
+    with suppress(OSError, ValueError):  # nobody hears it; the status still says it
+        if sys.stderr is not None:
+            print(f"convtool: {' '.join(text.split())}", file=sys.stderr)
     return status

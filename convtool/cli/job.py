@@ -6,7 +6,6 @@ any point leaves nothing behind.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ import typer
 
 import convtool
 from convtool import fft, files, wisdom
-from convtool.cli.terminal import show_report
+from convtool.cli.options import PARSERS
+from convtool.cli.terminal import is_terminal, show_report
 from convtool.errors import SettingError
 from convtool.report import Report
 
@@ -43,15 +43,17 @@ class Job:
         self.no_clobber = context.params.get("no_clobber", False)
         self.report_file = context.params.get("report")
         self.report = Report(context.info_name or "", convtool.__version__)
-        self.is_shown = not self.quiet and (verbose or sys.stderr.isatty())
+        self.is_shown = not self.quiet and (verbose or is_terminal())
         self.wants_facts = self.is_shown or self.report_file is not None
         self.inputs = [name for name in inputs if name is not None]
         fft.policy.one_shot, fft.policy.load_wisdom, fft.policy.threads = True, wisdom.read, threads
+        if "" in [*self.inputs, *outputs, self.report_file]:
+            raise SettingError("a file name is empty (an unset variable?): leave the option out, or name a file")
         if self.quiet and verbose:
             raise SettingError("--quiet and --verbose contradict each other: give one of them")
         if self.inputs.count(STDOUT) > 1:
             raise SettingError("only one input can come from standard input (-): name a file for the others")
-        if self.report_file == STDOUT:
+        if self.report_file in files.STDOUT_NAMES:
             raise SettingError("standard output carries results only: name a file for --report (or /dev/stderr)")
         for name in [*outputs, self.report_file]:
             if name is not None:
@@ -74,8 +76,9 @@ class Job:
         for parameter in self.context.command.params:
             name = str(parameter.name)
             if name not in _NO_SETTINGS:
+                parse = PARSERS.get(name, lambda text: text)
                 value = resolved.get(name, self.context.params[name])
-                self.report.set(name, value, parameter.default, self.chosen(name))
+                self.report.set(name, value, parse(parameter.default), self.chosen(name))
 
     @contextmanager
     def results(self) -> Iterator[files.Staging]:

@@ -137,14 +137,8 @@ def model_settings(given: dict[str, Any]) -> dict[str, Any]:
 
     Raises SettingError for a text that does not parse; values are checked where they are used.
     """
-    parsers: dict[str, Callable[[str], Any]] = {
-        "padding": padding,
-        "stride": lambda text: numbers(text, "--stride"),
-        "dilation": lambda text: numbers(text, "--dilation"),
-        "origin": origin,
-    }
     plain = ("boundary", "groups", "kernel_axes", "operation", "engine", "precision")
-    parsed = {name: parse(given[name]) for name, parse in parsers.items() if name in given}
+    parsed = {name: parse(given[name]) for name, parse in PARSERS.items() if name in given}
     return {**{name: given[name] for name in plain}, **parsed}
 
 
@@ -180,3 +174,11 @@ def origin(text: str) -> str | tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise SettingError(f"--origin must be center, first, last or indices such as 0,2, got '{text}'") from None
+
+
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "padding": padding,
+    "stride": lambda text: numbers(text, "--stride"),
+    "dilation": lambda text: numbers(text, "--dilation"),
+    "origin": origin,
+}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from convtool import files, images, kernels
 from convtool.axes import spelled, transposed
-from convtool.errors import DataError
+from convtool.errors import DataError, FileError, listed
 from convtool.images.npy import read_array
 
 if TYPE_CHECKING:
     from convtool.cli.job import Job
 
 
-def read_image(job: Job, name: str, axes: str | None, nan: str = "refuse") -> images.Image:
+def read_image(job: Job, name: str, axes: str | None, nan: str) -> images.Image:
     """An image, with its facts in the report."""
     with job.timed("reading"):
         image = images.read(name, axes=axes, nan=nan)
@@ -41,7 +42,7 @@ def read_image(job: Job, name: str, axes: str | None, nan: str = "refuse") -> im
 def read_kernel(job: Job, name: str, normalize: bool) -> np.ndarray:
     """Taps from a file or a family, with their notes in the report."""
     with job.timed("reading"):
-        taps, notes = (kernels.make(name), ()) if kernels.is_spec(name) else images.read_kernel(name)
+        taps, notes = (kernels.make(name), ()) if kernels.is_spec(name) else _read_kernel_file(name)
     job.report.notes += notes
     if normalize:
         total = taps.sum(dtype=np.float64)
@@ -57,13 +58,20 @@ def read_kernel(job: Job, name: str, normalize: bool) -> np.ndarray:
     return taps
 
 
+def _read_kernel_file(name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    if name != files.STDIO and not os.path.lexists(name):
+        families = listed(kernels.families.names())
+        raise FileError(f"cannot read kernel {name}: no such file, and no kernel family: use {families}")
+    return images.read_kernel(name)
+
+
 def read_bias(job: Job, name: str) -> np.ndarray:
     """The numbers of a bias file."""
     with job.timed("reading"):
         return read_array(files.read_bytes(name), name)
 
 
-def read_reference(job: Job, name: str, axes: str | None, nan: str = "refuse") -> images.Image:
+def read_reference(job: Job, name: str, axes: str | None, nan: str) -> images.Image:
     """A second image, to measure the first against."""
     with job.timed("reading"):
         return images.read(name, axes=axes, nan=nan)

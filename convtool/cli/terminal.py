@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from convtool.report import Report
 
 
+def is_terminal() -> bool:
+    """Whether a person reads standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def show_report(report: Report, table: bool) -> None:
-    """Print the table, if wanted, and the notes, always."""
-    if table and sys.stderr.isatty():
-        _rich_table(report)
-    elif table:
-        for label, text in report.rows():
-            print(f"{label:>10}  {text}", file=sys.stderr)
-    for note in report.notes:
-        print(f"convtool: note: {printable(note)}", file=sys.stderr)
+    """Print the table, if wanted, and the notes, always; a full or closed standard error is no failure of the work."""
+    with suppress(OSError, ValueError):
+        if sys.stderr is None:
+            return
+        if table and is_terminal():
+            _rich_table(report)
+        elif table:
+            for label, text in report.rows():
+                print(f"{label:>10}  {printable(text)}", file=sys.stderr)
+        for note in report.notes:
+            print(f"convtool: note: {printable(note)}", file=sys.stderr)
 
 
 def _rich_table(report: Report) -> None:

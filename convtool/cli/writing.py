@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from convtool.cli.job import Job
 
 
+_CLIP_ADVICE = "use --scale fit, or --dtype float32 with .tif or .npy"
+
+
 @dataclass(frozen=True)
 class Destination:
     """Where and how a result is to be written, as the user said."""
@@ -28,9 +31,10 @@ class Destination:
 
 def target_of(job: Job, image: images.Image, word: str, to: Destination) -> str:
     """The file that the result goes to, checked against all inputs."""
-    name = to.output or images.default_target(image, word)
-    if to.output is None:
-        files.check_target(name, job.inputs, not job.no_clobber)
+    if to.output is not None:
+        return STDOUT if to.output in files.STDOUT_NAMES else to.output
+    name = images.default_target(image, word)
+    files.check_target(name, job.inputs, not job.no_clobber)
     return name
 
 
@@ -99,5 +103,5 @@ def _describe_written(job: Job, written: images.Written, target: str, size: int)
     if clipped:
         job.report.notes.append(
             f"{clipped} of {size} values ({100 * clipped / size:.3g} %) did not fit into {written.dtype}"
-            " and were clipped: use --scale fit, or --dtype float32 with .tif or .npy"
+            f" and were clipped: {'use a wider --dtype' if written.dtype.startswith('float') else _CLIP_ADVICE}"
         )

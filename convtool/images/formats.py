@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from convtool.errors import FileError, SettingError, listed
+from convtool.files import STDOUT_NAMES
 
 SUFFIXES = {
     ".png": "png",
@@ -65,7 +66,7 @@ def output_format(target: str, chosen: str | None) -> str:
             raise SettingError(f"unknown format '{chosen}': use {listed(sorted(set(SUFFIXES.values())))}")
         return SUFFIXES[suffix]
     suffix = os.path.splitext(target)[1].lower()
-    if target == "-":
+    if target in STDOUT_NAMES:
         return "npy"
     if suffix not in SUFFIXES:
         raise SettingError(

@@ -13,7 +13,7 @@ import numpy as np
 
 from convtool.axes import spelled
 from convtool.errors import ConvtoolError, DataError, FileError, MissingExtraError
-from convtool.files import available_memory
+from convtool.memory import available_memory
 
 
 @contextmanager

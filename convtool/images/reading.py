@@ -6,7 +6,7 @@ import dataclasses
 
 from convtool.axes import image_axes
 from convtool.errors import SettingError
-from convtool.files import beside, read_bytes
+from convtool.files import STDIO, beside, read_bytes
 from convtool.images.fits import read_fits
 from convtool.images.formats import sniff, suffix_for
 from convtool.images.image import Image
@@ -27,7 +27,9 @@ def read(source: str, *, axes: str | None = None, nan: str = "refuse") -> Image:
     not fit, MissingExtraError where an optional codec is needed.
     """
     check_choice(nan)
-    return settle(decode(read_bytes(source), source, axes), nan)
+    spoken = "standard input" if source == STDIO else source
+    image = settle(decode(read_bytes(source), spoken, axes), nan)
+    return dataclasses.replace(image, name=source)
 
 
 def decode(raw: bytes, name: str, axes: str | None = None) -> Image:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from convtool.errors import SettingError
 from convtool.registry import Registry, assignments
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def make(spec: str) -> np.ndarray:
     >>> make("gaussian:sigma=1,2,size=9,15").shape
     (9, 15)
     """
+    import numpy as np
+
     name, _, text = spec.partition(":")
     items: list[str] = []
     for item in text.split(",") if text else []:
@@ -36,4 +39,9 @@ def make(spec: str) -> np.ndarray:
             items[-1] += "," + item
         else:
             items.append(item)
-    return families.load(name).make(families.options(name, assignments(items, f"kernel {name}")))
+    options = families.options(name, assignments(items, f"kernel {name}"))
+    with np.errstate(all="ignore"):  # extreme parameters are judged by what comes out
+        taps = families.load(name).make(options)
+    if not np.isfinite(taps).all() or not taps.any():
+        raise SettingError(f"kernel {spec} has no finite, nonzero taps in double precision: use less extreme numbers")
+    return taps

@@ -24,6 +24,8 @@ FIRST_ZERO = 3.8317059702075125  # of the Bessel function J1
 
 @dataclass(frozen=True)
 class Options:
+    """Parameters of the family."""
+
     radius: float = field(metadata={"help": "radius of the first dark ring in pixels, at least 0.1"})
     size: int | tuple[int, ...] | None = field(
         default=None, metadata={"help": "taps, one number or Y,X; auto: 5 radii each way, 97 % of the light"}

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
+    """Parameters of the family."""
+
     size: int | tuple[int, ...] = field(default=3, metadata={"help": "taps: one for Y and X, or Y,X or Z,Y,X"})
 
 

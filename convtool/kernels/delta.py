@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
+    """Parameters of the family."""
+
     shift: int | tuple[int, ...] = field(
         default=0, metadata={"help": "whole pixels from the origin: one for Y and X, or Y,X or Z,Y,X"}
     )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
+    """Parameters of the family."""
+
     radius: float = field(metadata={"help": "radius of the disk in pixels, fractions allowed"})
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
+    """Parameters of the family."""
+
     sigma: float | tuple[float, ...] = field(
         metadata={"help": "standard deviation in pixels: one for Y and X, or Y,X or Z,Y,X"}
     )

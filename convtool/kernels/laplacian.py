@@ -19,6 +19,8 @@ _SHAPES = {4: (3, 3), 8: (3, 3), 6: (3, 3, 3), 26: (3, 3, 3)}
 
 @dataclass(frozen=True)
 class Options:
+    """Parameters of the family."""
+
     neighbours: Literal[4, 8, 6, 26] = field(
         default=4, metadata={"help": "4 or 8 (with diagonals) in YX, 6 or 26 (with diagonals) in ZYX"}
     )

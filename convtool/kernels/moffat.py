@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
+    """Parameters of the family."""
+
     fwhm: float = field(metadata={"help": "full width at half maximum in pixels, at least 0.1"})
     beta: float = field(default=2.5, metadata={"help": "how fast the wings fall off, above 1"})
     size: int | tuple[int, ...] | None = field(

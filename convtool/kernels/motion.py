@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
+    """Parameters of the family."""
+
     length: float = field(metadata={"help": "length of the path in pixels, fractions allowed"})
     angle: float = field(
         default=0.0, metadata={"help": "degrees counter-clockwise from +X as seen on the screen (Y points down)"}

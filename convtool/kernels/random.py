@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
+    """Parameters of the family."""
+
     size: int | tuple[int, ...] = field(default=5, metadata={"help": "taps: one for Y and X, or Y,X or Z,Y,X"})
     seed: int = field(default=0, metadata={"help": "0 or more; another seed, another kernel"})
 

@@ -32,6 +32,7 @@ def run(
         float | None, typer.Option("--min-psnr", help="Least PSNR allowed, in dB.", show_default=False)
     ] = None,
     peak: options.PeakOption = None,
+    nan: options.NanOption = "refuse",
     axes: options.AxesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     report: options.ReportOption = None,
@@ -48,7 +49,7 @@ def run(
     from convtool.cli.reading import aligned, read_image, read_reference
 
     job = Job(context, inputs=[a, b], outputs=[])
-    first, second = read_image(job, a, axes), read_reference(job, b, axes)
+    first, second = read_image(job, a, axes, nan), read_reference(job, b, axes, nan)
     with job.timed("computing"):
         values = aligned(first, second.axes, second.data.shape)
         found = metrics.compare(values, second.data, second.axes, peak)

@@ -8,7 +8,8 @@ import typer
 
 from convtool.cli import options
 from convtool.cli.listing import listing
-from convtool.kernels import families
+from convtool.errors import SettingError, listed
+from convtool.kernels import families, is_spec
 
 
 def run(
@@ -37,7 +38,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    dtype: options.DtypeOption = None,
+    dtype: Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="Of the output, such as float32.")] = "float64",
     no_clobber: options.ClobberOption = False,
     report: options.ReportOption = None,
     quiet: options.QuietOption = False,
@@ -53,7 +54,11 @@ def run(
     from convtool.cli.writing import Destination, write_image
 
     spec = f"{family}{',' if ':' in family else ':'}{','.join(set_)}" if set_ else family
-    target = output or f"{family.partition(':')[0]}.npy"
+    if not is_spec(spec):
+        raise SettingError(f"unknown kernel family '{family}': use {listed(families.names())}")
+    target = f"{family.partition(':')[0]}.npy" if output is None else output
+    if target.lower().endswith((".png", ".jpg", ".jpeg")):
+        raise SettingError(f"taps are fractions, which {target} cannot hold: write .npy or .tif")
     job = Job(context, inputs=[], outputs=[target])
     taps = read_kernel(job, spec, normalize=False)
     job.report.kernel["origin"] = [n // 2 for n in taps.shape]

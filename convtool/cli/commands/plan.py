@@ -49,6 +49,8 @@ def run(
 
     job = Job(context, inputs=[], outputs=[], threads=threads)
     if extent is not None:
+        if any(len(grid) != len(extent) for grid in grids):
+            raise SettingError(f"--kernel-shape {margin} and the shapes must have as many axes as each other")
         grids += [padded_grid(grid, extent) for grid in grids]
     dtypes = {"single": ["float32"], "double": ["float64"], "both": ["float32", "float64"]}[precision]
     with job.timed("planning"):

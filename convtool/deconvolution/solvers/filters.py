@@ -44,7 +44,8 @@ class Decomposition:
 
     def factors(self, weight: np.ndarray | float) -> np.ndarray:
         """s / (s^2 + w) in units of 1 / norm, shape of s."""
-        weight = np.broadcast_to(np.asarray(weight, self.s.dtype), self.s.shape)
+        with np.errstate(over="ignore"):  # an infinite weight is one that suppresses everything
+            weight = np.broadcast_to(np.asarray(weight).astype(self.s.dtype), self.s.shape)
         where = (weight > 0) | self.kept
         return np.divide(self.s, np.square(self.s) + weight, out=np.zeros_like(self.s), where=where)
 

@@ -45,6 +45,6 @@ def _excess(energy: np.ndarray, axis: int) -> float:
 def note(excess: float, consequence: str) -> str:
     """The user's sentence for data taken for a crop."""
     return (
-        f"the image does not continue periodically across its frame (excess {excess:.2g} there), as a crop of a larger"
-        f" scene does not: {consequence}"
+        "the image does not continue periodically across its frame, as a crop of a larger scene does not (what a"
+        f" periodic blur removes is {excess:.2g} times stronger there than inside): {consequence}"
     )

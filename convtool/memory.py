@@ -1,0 +1,67 @@
+"""How much memory this process may still take, before it tries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_UNLIMITED = 1 << 62
+_PROC = Path("/proc")
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take: what the machine, its control group and its own limit leave."""
+    return max(0, min(_free_on_machine(), _free_in_cgroup(), _free_below_limit()))
+
+
+def _free_on_machine() -> int:
+    for line in _lines(_PROC / "meminfo"):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return _UNLIMITED
+
+
+def _free_in_cgroup() -> int:
+    """The least that any group above this process leaves; the page cache counts as free, since it is given back."""
+    free = _UNLIMITED
+    for line in _lines(_PROC / "self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, limit, usage, cache = _CGROUPS, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            root, limit, usage = _CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            cache = "total_inactive_file"
+        else:
+            continue
+        inside = root / path.lstrip("/")
+        for folder in (inside, *inside.parents):
+            if folder == root or root in folder.parents:
+                free = min(free, _left(folder, limit, usage, cache))
+    return free
+
+
+def _left(folder: Path, limit: str, usage: str, cache: str) -> int:
+    most, used = "".join(_lines(folder / limit)).strip(), "".join(_lines(folder / usage)).strip()
+    if not most.isdigit() or not used.isdigit():
+        return _UNLIMITED
+    statistics = dict(line.split()[:2] for line in _lines(folder / "memory.stat") if " " in line)
+    return int(most) - int(used) + int(statistics.get(cache, 0))
+
+
+def _free_below_limit() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _UNLIMITED
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    pages = "".join(_lines(_PROC / "self/statm")).split()
+    if limit == resource.RLIM_INFINITY or not pages:
+        return _UNLIMITED
+    return limit - int(pages[0]) * resource.getpagesize()
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
