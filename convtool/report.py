@@ -79,7 +79,7 @@ def _line(section: dict[str, Any]) -> str:
     for name, value in section.items():
         if value in (None, "", {}, []) or (name in _SAYS_NOTHING and value == _SAYS_NOTHING[name]) or name == "name":
             continue
-        if name.endswith("_source"):
+        if name.endswith("_source") and pieces and section.get(name.removesuffix("_source")) is not None:
             pieces[-1] += f" ({value})"
         elif isinstance(value, dict):
             pieces += [_line(value)] if any(item is not None for item in value.values()) else []

@@ -12,7 +12,7 @@ import oracles
 import pytest
 
 from convtool.errors import DataError, SettingError
-from convtool.geometry import WORDS, Geometry, resolve
+from convtool.geometry import Geometry, resolve
 
 
 def resolved(grid: Sequence[int], extent: Sequence[int], **settings: Any) -> Geometry:
@@ -108,12 +108,6 @@ def test_padding_in_its_forms(padding: Any, pairs: tuple[tuple[int, int], ...]) 
     assert resolved([9, 8], [3, 4], padding=padding, dilation=(2, 1)).padding == pairs
     plain = resolved([9, 8], [3, 4], padding=padding, dilation=[2, 1])
     assert all(type(value) is int for pair in plain.padding for value in pair)
-
-
-def test_the_words_are_all_there() -> None:
-    for word in WORDS:
-        resolved([9, 8], [3, 4], padding=word)
-    assert len(WORDS) == 3
 
 
 @pytest.mark.parametrize(

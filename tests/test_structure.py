@@ -21,7 +21,7 @@ from command import PROGRAM, environment
 import convtool
 
 ROOT = Path(convtool.__file__).parent
-ABOVE = ("images", "report", "cli", "files", "wisdom")  # what knows users, files and codecs
+ABOVE = ("images", "report", "cli", "files", "wisdom", "memory")  # what knows users, files, codecs and the machine
 FOUNDATION = ("errors", "axes", "kernel", "boundary", "geometry", "fft", "direct", "spectral", "operators")
 FFT_LIBRARIES = ("pyfftw", "numpy.fft", "scipy.fft", "scipy.fftpack")
 CODECS = ("imageio", "tifffile", "PIL", "astropy", "imagecodecs")
@@ -150,9 +150,9 @@ def test_the_foundation_stands_on_itself_alone() -> None:
 def test_images_reports_and_files_know_no_operators() -> None:
     """They serve the commands; what they need of the numerics is the names of axes, errors and free memory."""
     for module in sources():
-        if room(module) in ("images", "report", "files", "wisdom"):
+        if room(module) in ("images", "report", "files", "wisdom", "memory"):
             inner = {room(target) for target in imports(module) if target.startswith("convtool.")}
-            assert inner <= {"images", "files", "axes", "errors"}, module
+            assert inner <= {"images", "files", "memory", "axes", "errors"}, module
 
 
 def test_only_the_command_line_knows_the_command_line() -> None:

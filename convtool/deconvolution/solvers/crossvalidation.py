@@ -38,7 +38,7 @@ _FEWEST = 0.01  # share of damped components below which they do not tell the no
 
 _RING = "its borders will ring, and the weight was chosen cautiously"
 _COLOURED = "the noise of the data is not white (compressed or filtered?), so the weight was chosen cautiously"
-_NOISELESS = "cross-validation finds no noise in the data: the weight is the smallest that rounding allows"
+_NOISELESS = "cross-validation finds no noise in the data: the weight is the smallest one tried"
 
 
 class Choice(NamedTuple):
