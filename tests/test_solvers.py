@@ -358,13 +358,25 @@ def test_the_weight_chosen_on_a_crop_does_no_harm(name: str, kernel: str, level:
 
 @pytest.mark.parametrize(("name", "kernel", "level"), CASES)
 def test_the_weight_chosen_on_jpeg_data_is_no_disaster(name: str, kernel: str, level: float) -> None:
-    """Compression still costs up to some dB where the noise it leaves is not told from the scene."""
+    """A kernel without lone zeros keeps its weight; for the others compression can still cost several dB."""
     trial, choice, reached = tried(name, kernel, compressed(name, kernel, level))
-    assert reached > trial.of_input() - 10
     if kernel == "gaussian":  # here plain cross-validation fails by tens of dB
         assert reached > trial.psnr(trial.plain_gcv()) + 20
         assert reached > trial.of_input() - 1
         assert "not white" in str(choice.note)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kernel", list(KERNELS))
+def test_data_without_noise_are_not_smoothed(kernel: str, dtype: str) -> None:
+    """Rounding of the computing dtype is all the noise there is; scenes must not be taken for it."""
+    y = periodic("camera", kernel, 0.0).astype(dtype)
+    built = operator(KERNELS[kernel][None, None, None], GRID, dtype=dtype)
+    choice = crossvalidation.chosen_weight(filters.decompose(built), PENALTY, y[None])
+    assert "not white" not in str(choice.note)
+    trial = Trial("camera", kernel, y.astype(np.float64))
+    assert trial.psnr(choice.weight) > trial.best() - 3
+    assert trial.psnr(choice.weight) > trial.of_input() + 8
 
 
 def test_the_chosen_weight_says_when_there_is_nothing_to_choose_from() -> None:
