@@ -8,6 +8,9 @@ RUN    := $(BIN)/convtool
 S      := sample_images
 R      := regress
 
+# The compatible mode, so that a clone named convtool is not taken for the package in the folder above it.
+EDITABLE := --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format regress readme clean
 
@@ -20,11 +23,11 @@ $(VENV)/created:
 	@touch $@
 
 $(VENV)/installed: $(VENV)/created pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install $(EDITABLE) .
 	@touch $@
 
 $(VENV)/with-%: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(BIN)/python -m pip install $(EDITABLE) '.[$*]'
 	@touch $@
 
 demo: $(VENV)/installed  ## Install, blur a photograph, restore it, and report.

@@ -31,7 +31,7 @@ def image_axes(shape: Sequence[int], axes: str | None = None, what: str = "the i
     """
     if axes is None:
         return _default_axes(tuple(shape), what)
-    letters = axes.upper().replace("T", "N")
+    letters = str(axes).upper().replace("T", "N")
     if set(letters) - set("NC" + SPATIAL) or len(set(letters)) < len(letters):
         raise SettingError(
             f"axes '{axes}' are unknown: use each of N (or T), C, Z, Y and X at most once, such as YXC or CYX"
@@ -58,7 +58,7 @@ def kernel_axes(shape: Sequence[int], image: str, axes: str | None = None) -> st
         if len(shape) not in by_rank:
             raise SettingError(f"the kernel has {len(shape)} axes (shape {spelled(shape)}), expected 1 to 5")
         axes = by_rank[len(shape)]
-    letters = axes.upper()
+    letters = str(axes).upper()
     rest = set(letters) - set(SPATIAL)
     if rest not in (set(), {"C"}, {"O", "I"}) or len(set(letters)) < len(letters) or rest == set(letters):
         raise SettingError(f"kernel axes '{axes}' are unknown: use YX, CYX, OIYX or the same with Z, in any order")

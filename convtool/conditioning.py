@@ -17,7 +17,7 @@ from convtool.deconvolution.solvers.filters import Decomposition, decompose
 from convtool.kernel import Kernel
 from convtool.operators import Convolution
 
-_AFFORDABLE = 1 << 21  # entries of the spectrum's matrices, above which their decomposition takes seconds
+_AFFORDABLE = 1 << 23  # entries of the spectrum's matrices, above which their decomposition takes seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +45,9 @@ class Conditioning:
             X = np.moveaxis(X, 1, -1)[..., None]
             counts = fft.multiplicity(grid)
             energy = _energy(X).sum(axis=-1)
-            rotated = _energy(self.parts.vh @ X) * self.parts.kept
+            rotated = energy[..., None] if self.is_scalar else _energy(self.parts.vh @ X)
             total += float((energy * counts).sum())
-            lost += float(((energy - rotated.sum(axis=-1)) * counts).sum())
+            lost += float(((energy - (rotated * self.parts.kept).sum(axis=-1)) * counts).sum())
         return max(lost, 0.0) / total if total else 0.0
 
     def sentence(self) -> str:

@@ -28,7 +28,7 @@ from convtool.errors import SettingError
 
 _SMALL_GRID = 64 * 64  # below, numpy.fft is as fast; planning and threads would only add to it
 _EARNS_IMPORT = 4e8  # multiply-adds (n log2 n) that numpy.fft takes as long over as importing pyFFTW takes
-_EARNS_MEASURE = 1000  # transforms of one grid after which a measured plan has paid for itself
+_EARNS_MEASURE = 5000  # transforms of one grid in one call after which a measured plan has paid for itself
 _THREADED_GRID = 768 * 768  # below, threads save under a millisecond, and lose many where other work holds a core
 
 
@@ -211,7 +211,9 @@ def _pyfftw() -> Any:
 def transform(shape: Sequence[int], dtype: np.dtype, uses: int = 2) -> RealTransform:
     """The transform of a real grid of float32 or float64; `uses` is how many transforms of it are to be expected."""
     count = threads() if math.prod(shape) >= _THREADED_GRID else 1
-    return _transform(tuple(shape), np.dtype(dtype), library(shape, uses), count, uses >= _EARNS_MEASURE)
+    return _transform(
+        tuple(shape), np.dtype(dtype), library(shape, uses), count, uses >= _EARNS_MEASURE and not policy.one_shot
+    )
 
 
 def library(shape: Sequence[int], uses: int = 2) -> str:
@@ -221,7 +223,7 @@ def library(shape: Sequence[int], uses: int = 2) -> str:
     return "fftw"
 
 
-@functools.lru_cache(4)  # each keeps two buffers of its grid
+@functools.lru_cache(2)  # each keeps two buffers of its grid
 def _transform(shape: tuple[int, ...], dtype: np.dtype, name: str, count: int, measured: bool) -> RealTransform:
     return RealTransform(shape, dtype) if name == "numpy" else _FFTWTransform(shape, dtype, count, measured)
 

@@ -101,7 +101,7 @@ def _grouped(array: np.ndarray, kernel_axes: str, groups: int) -> np.ndarray:
     spatial = axes.spatial_of(kernel_axes)
     if "O" in kernel_axes:
         taps = axes.transposed(array, kernel_axes, "OI" + spatial)
-        if groups < 1 or len(taps) % groups:
+        if not isinstance(groups, numbers.Integral) or groups < 1 or len(taps) % groups:
             raise SettingError(f"groups must be at least 1 and divide the kernel's {len(taps)} outputs, got {groups}")
         return taps.reshape(groups, -1, *taps.shape[1:])
     if groups != 1:

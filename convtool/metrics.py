@@ -41,7 +41,8 @@ def compare(a: np.ndarray, b: np.ndarray, axes: str, peak: float | None = None) 
     """Every measure of a against the reference b, two arrays of one shape whose axes are named as in "YXC".
 
     `where` is the index of the largest difference. `peak` defaults to the largest value of b's integer dtype; without
-    one (floats) psnr and ssim are None, as is ssim of an image below 11 x 11. Raises DataError, SettingError.
+    one (floats) psnr and ssim are None, as is ssim of an image below 11 x 11, or without Y and X. Raises DataError,
+    SettingError.
     """
     peak = peak_of(b.dtype) if peak is None else peak
     found = _differences(a, b)
@@ -51,7 +52,7 @@ def compare(a: np.ndarray, b: np.ndarray, axes: str, peak: float | None = None) 
         mean_abs=found.mean_abs,
         relative=found.relative(),
         psnr=None if peak is None else found.psnr(peak),
-        ssim=None if peak is None else ssim(a, b, peak, axes),
+        ssim=ssim(a, b, peak, axes) if peak is not None and {"Y", "X"} <= set(axes) else None,
     )
 
 

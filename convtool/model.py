@@ -87,21 +87,17 @@ def build(
         groups=groups,
         is_data=is_data,
     )
-    shared = "O" not in taps_axes and "C" not in taps_axes
-    dtype = working_dtype(x.dtype, precision)
-    _check_range(x, "image", dtype)
-    _check_range(kernel, "kernel", dtype)
     operator = Convolution.build(
         taps,
         arrangement.grid,
-        arrangement.channels if shared else len(taps.taps),
+        arrangement.channels if set("OC").isdisjoint(taps_axes) else len(taps.taps),
         operation=operation,
         boundary=boundary,
         padding=padding,
         stride=stride,
         dilation=dilation,
         engine=engine,
-        dtype=dtype,
+        dtype=_checked_dtype(x, kernel, precision),
         batch=x.size // (arrangement.channels * int(np.prod(arrangement.grid))),
     )
     return Model(arrangement, taps_axes, operator)
@@ -121,12 +117,23 @@ def check_image(x: np.ndarray) -> None:
         )
 
 
+def _checked_dtype(x: np.ndarray, kernel: np.ndarray, precision: str) -> np.dtype:
+    """The computing dtype, which must hold image and kernel."""
+    dtype = working_dtype(x.dtype, precision)
+    _check_range(x, "image", dtype)
+    _check_range(kernel, "kernel", dtype)
+    return dtype
+
+
 def _check_range(values: np.ndarray, what: str, dtype: np.dtype) -> None:
-    """Raises DataError for floats that the computing dtype would turn into infinities."""
-    if values.dtype.kind == "f" and values.dtype.itemsize > dtype.itemsize:
-        largest = max(abs(float(values.max())), abs(float(values.min())))
-        if largest > np.finfo(dtype).max:
-            raise DataError(f"the {what} holds {largest:.3g}, too large for single precision: compute in double")
+    """Raises DataError for floats that the computing dtype would turn into infinities, or taps into nothing."""
+    if values.dtype.kind != "f":
+        return
+    largest = max(abs(float(values.max())), abs(float(values.min())))
+    if largest > np.finfo(dtype).max:
+        raise DataError(f"the {what} holds {largest:.3g}, too large for {dtype}: compute in double precision")
+    if what == "kernel" and 0 < largest < np.finfo(dtype).tiny / np.finfo(dtype).eps:
+        raise DataError(f"the kernel's largest tap is {largest:.3g}, too small for {dtype}: scale the kernel")
 
 
 def working_dtype(dtype: np.dtype, precision: str = "auto") -> np.dtype:

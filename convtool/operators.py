@@ -148,7 +148,11 @@ class Convolution(LinearOperator):
     @functools.cached_property
     def engine_name(self) -> str:
         """'fft' or 'direct': the engine asked for, or the one predicted to be faster."""
-        return _faster_engine(self.window.taps, self.geometry) if self.engine == "auto" else self.engine
+        return (
+            _faster_engine(self.window.taps, self.geometry, self.batch * self.groups)
+            if self.engine == "auto"
+            else self.engine
+        )
 
     @functools.cached_property
     def _runner(self) -> DirectEngine | SpectralEngine:
@@ -179,7 +183,8 @@ class Convolution(LinearOperator):
                 f" boundary {self.geometry.boundary}: use boundary periodic"
             )
         transform = fft.transform(self.geometry.grid, self.dtype, uses=2 * self.batch * self.groups)
-        return transform.forward(spectral.laid(self.window.taps, self.geometry, self.geometry.grid, self.dtype)).conj()
+        H = transform.forward(spectral.laid(self.window.taps, self.geometry, self.geometry.grid, self.dtype))
+        return np.conjugate(H, out=H)
 
     def to_sparse(self) -> csr_matrix:
         from scipy.sparse import block_array, block_diag, csr_matrix
@@ -224,11 +229,12 @@ def _placed(tap: np.ndarray, columns: np.ndarray, inside: np.ndarray, windows: G
 _DIRECT_COST, _MIXING_COST, _TRANSFORM_COST, _PRODUCT_COST = 0.7, 0.15, 0.22, 1.0
 
 
-def _faster_engine(taps: np.ndarray, windows: Geometry) -> str:
+def _faster_engine(taps: np.ndarray, windows: Geometry, batch: int) -> str:
     _, o, i = taps.shape[:3]
     _, grid = spectral.route(windows)
     each = _DIRECT_COST if o == i == 1 else _MIXING_COST
     passes = np.count_nonzero((taps != 0).any(axis=(0, 1, 2)))
     direct = each * passes * o * i * math.prod(windows.outputs)
-    spectra = _TRANSFORM_COST * fft.cost(grid) * (o + i) + _PRODUCT_COST * o * i * math.prod(grid)
+    transforms = o + i + o * i / max(batch, 1)  # of the data, and once of the kernel
+    spectra = _TRANSFORM_COST * fft.cost(grid) * transforms + _PRODUCT_COST * o * i * math.prod(grid)
     return "direct" if direct < spectra else "fft"

@@ -46,7 +46,8 @@ class Report:
     def rows(self) -> list[tuple[str, str]]:
         """(label, text) lines of the table for a terminal: the JSON's sections, without what says nothing."""
         shown = {name: dict(getattr(self, name)) for name in SECTIONS}
-        shown["reference"] |= shown["reference"].pop("as_written", {})
+        if "as_written" in shown["reference"]:
+            shown["reference"] |= {"measured": "as written", **shown["reference"].pop("as_written")}
         for source in ("chosen", "assumed"):
             shown[source] = {name: entry["value"] for name, entry in self.settings.items() if entry["source"] == source}
         return [(name, _line(section)) for name, section in shown.items() if section]
@@ -85,8 +86,8 @@ def _line(section: dict[str, Any]) -> str:
             pieces += [_line(value)] if any(item is not None for item in value.values()) else []
         else:
             pieces.append(f"{name.replace('_', ' ')} {spelled(value, name == 'shape')}")
-    head = f"{section['name']}: " if "name" in section else ""
-    return head + ", ".join(pieces)
+    head = [str(section["name"])] if "name" in section else []
+    return ": ".join([*head, ", ".join(pieces)] if pieces else head)
 
 
 def spelled(value: Any, is_shape: bool = False) -> str:

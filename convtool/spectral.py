@@ -33,7 +33,8 @@ class SpectralEngine:
     @functools.cached_property
     def spectrum(self) -> np.ndarray:
         """H on the transform's grid, [g, o, i, *half]."""
-        return self.transform.forward(laid(self.taps, self.geometry, self.grid, self.dtype)).conj()
+        H = self.transform.forward(laid(self.taps, self.geometry, self.grid, self.dtype))
+        return np.conjugate(H, out=H)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """[n, g, o, *outputs] of x [n, g, i, *grid]."""

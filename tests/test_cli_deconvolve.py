@@ -91,7 +91,7 @@ def _check_result(result: dict[str, Any], raw: np.ndarray, y: np.ndarray, H: np.
     residual = blurred(raw, H) - y
     assert result["relative_residual"] == pytest.approx(norm(residual) / norm(y), rel=1e-2, abs=1e-6)
     assert result["max_residual"] == pytest.approx(np.abs(residual).max(), rel=1e-2, abs=1e-3)
-    assert result["stop"] == "solved exactly, frequency by frequency"
+    assert result["stop"] == "solved in one step, frequency by frequency"
 
 
 def _check_destroyed(written: dict[str, Any], x: np.ndarray, H: np.ndarray, said: str) -> None:

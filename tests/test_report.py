@@ -145,7 +145,7 @@ def test_rows_put_a_source_beside_its_value_and_inner_values_in_line() -> None:
 def test_rows_show_the_reference_as_it_was_written() -> None:
     report = Report("x", "0")
     report.reference = {"name": "t.png", "psnr": 30.0, "relative": 0.5, "as_written": {"psnr": 29.0}}
-    assert report.rows() == [("reference", "t.png: psnr 29, relative 0.5")]
+    assert report.rows() == [("reference", "t.png: psnr 29, relative 0.5, measured as written")]
     assert strict(report.to_json())["reference"]["psnr"] == 30.0
 
 

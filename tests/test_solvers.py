@@ -13,7 +13,9 @@ import numpy as np
 import oracles
 import pytest
 import scipy.ndimage
+import skimage.data
 
+import convtool
 from convtool.deconvolution import tikhonov
 from convtool.deconvolution.solvers import crossvalidation, filters, inverses, periodicity, powerlaw
 from convtool.kernel import Kernel
@@ -377,6 +379,21 @@ def test_data_without_noise_are_not_smoothed(kernel: str, dtype: str) -> None:
     trial = Trial("camera", kernel, y.astype(np.float64))
     assert trial.psnr(choice.weight) > trial.best() - 3
     assert trial.psnr(choice.weight) > trial.of_input() + 8
+
+
+@pytest.mark.parametrize("spec", ["gaussian:sigma=1", "box:size=5", "motion:length=9,angle=20"])
+def test_less_noise_is_never_worse(spec: str) -> None:
+    """A scene that jumps across its own frame is no crop, and what a blur leaves of it no coloured noise."""
+    x, taps = skimage.data.camera().astype(np.float64), convtool.kernels.make(spec)
+    y = convtool.convolve(x, taps)
+    white = np.random.default_rng(0).standard_normal(x.shape)
+    errors = []
+    for level in (0.0, 0.01, 0.1, 0.3, 1.0):
+        solution = convtool.deconvolve(y + level * white, taps)
+        assert not any("cautiously" in note for note in solution.notes)
+        errors.append(float(np.square(solution.x - x).mean()))
+    assert errors == sorted(errors)
+    assert errors[-1] < np.square(y - x).mean()
 
 
 def test_the_chosen_weight_says_when_there_is_nothing_to_choose_from() -> None:

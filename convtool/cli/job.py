@@ -6,6 +6,7 @@ any point leaves nothing behind.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ class Job:
         fft.policy.one_shot, fft.policy.load_wisdom, fft.policy.threads = True, wisdom.read, threads
         if "" in [*self.inputs, *outputs, self.report_file]:
             raise SettingError("a file name is empty (an unset variable?): leave the option out, or name a file")
+        if any(name in files.STDOUT_NAMES for name in outputs) and sys.stdout is not None and sys.stdout.isatty():
+            raise SettingError("the result would go to the terminal: redirect standard output, or name a file with -o")
         if self.quiet and verbose:
             raise SettingError("--quiet and --verbose contradict each other: give one of them")
         if self.inputs.count(STDOUT) > 1:

@@ -64,10 +64,11 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
         offset = None if bias is None else read_bias(job, bias)
         target = target_of(job, source, _RESULTS[operation], to)
         with job.timed("computing"):
-            x = light(source.data, linear)
+            x = light(source.data, linear, precision)
             built = build_model(job, source, x, taps, False, settings)
             y = code_values(source, linear, convolution.apply(built, x, offset))
-        _describe(job, built, x, y)
+        with job.timed("measuring"):
+            _describe(job, built, x, y)
         with job.results() as staging:
             write_image(job, staging, y, built.output_axes, target, to, source, _alpha(source, built))
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from convtool import files, images, kernels
 from convtool.axes import spelled, transposed
+from convtool.deconvolution import Rounding
 from convtool.errors import DataError, FileError, listed
 from convtool.images.npy import read_array
 
@@ -73,8 +74,9 @@ def read_bias(job: Job, name: str) -> np.ndarray:
 
 def read_reference(job: Job, name: str, axes: str | None, nan: str) -> images.Image:
     """A second image, to measure the first against."""
+    is_array = name == files.STDIO or name.lower().endswith(".npy")  # image files say their axes themselves
     with job.timed("reading"):
-        return images.read(name, axes=axes, nan=nan)
+        return images.read(name, axes=axes if is_array else None, nan=nan)
 
 
 def aligned(truth: images.Image, axes: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -87,9 +89,23 @@ def aligned(truth: images.Image, axes: str, shape: tuple[int, ...]) -> np.ndarra
     return values
 
 
-def light(values: np.ndarray, linear: bool) -> np.ndarray:
+def light(values: np.ndarray, linear: bool, precision: str) -> np.ndarray:
     """Values as the computation sees them, decoded if asked; raises SettingError where they are no sRGB codes."""
-    return images.to_linear(values, values.dtype) if linear else values
+    if not linear:
+        return values
+    return images.to_linear(values.astype(np.float64) if precision == "double" else values, values.dtype)
+
+
+def rounding_of(values: np.ndarray, linear: bool) -> Rounding | None:
+    """What rounding to integers left in the values as the computation sees them; None for floats."""
+    if values.dtype.kind not in "iu":
+        return None
+    level = 12**-0.5
+    if linear:
+        codes = values.astype(np.float32)
+        slope = images.to_linear(codes + 0.5, values.dtype) - images.to_linear(codes - 0.5, values.dtype)
+        level *= float(np.sqrt(np.square(slope, dtype=np.float64).mean()))
+    return Rounding(level, 8 * values.dtype.itemsize)
 
 
 def code_values(image: images.Image, linear: bool, values: np.ndarray) -> np.ndarray:

@@ -77,11 +77,18 @@ def _default_dtype(job: Job, y: np.ndarray, kind: str, target: str, like: images
         return y.dtype.name
     if kind not in ("png", "jpeg") or like is None or like.data.dtype.kind != "f":
         return None
+    # Twice the range, since ringing at 8-bit edges goes beyond it.
+    dtype = "uint16" if kind == "png" and y.max() > 2 * 255 else "uint8"
     job.report.notes.append(
-        f"the input holds floats, the result ({y.min():.4g} to {y.max():.4g}) was rounded to 8 bits:"
+        f"the input holds floats, the result ({y.min():.4g} to {y.max():.4g}) was rounded to {dtype}:"
         " choose with --dtype and --scale, or write .tif or .npy"
     )
-    return "uint8"
+    return dtype
+
+
+def _matters(what: str, format: str) -> bool:
+    """Whether the loss is told: an .npy is for numbers, where only missing ones are."""
+    return format != "npy" or what.startswith("alpha")
 
 
 def _describe_written(job: Job, written: images.Written, target: str, size: int) -> None:
@@ -97,11 +104,14 @@ def _describe_written(job: Job, written: images.Written, target: str, size: int)
     job.report.output |= {name: getattr(written, name) for name in counted}
     if written.dropped:
         job.report.output["dropped"] = list(written.dropped)
-    if written.format != "npy":
-        job.report.notes += [f"not kept: {what}" for what in written.dropped]
+    job.report.notes += [f"not kept: {what}" for what in written.dropped if _matters(what, written.format)]
     clipped = written.clipped_low + written.clipped_high
     if clipped:
+        total = job.report.kernel.get("sum", 1.0)
+        advice = "use a wider --dtype" if written.dtype.startswith("float") else _CLIP_ADVICE
+        if abs(total) > 1.5:
+            advice = f"the kernel sums to {total:.4g}: --normalize divides by that; or {advice}"
         job.report.notes.append(
             f"{clipped} of {size} values ({100 * clipped / size:.3g} %) did not fit into {written.dtype}"
-            f" and were clipped: {'use a wider --dtype' if written.dtype.startswith('float') else _CLIP_ADVICE}"
+            f" and were clipped: {advice}"
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convtool.errors import DataError, SettingError
 from convtool.registry import Registry, check
@@ -34,7 +34,7 @@ _NOTEWORTHY_ROUNDING = 0.05  # relative error that rounding explains, from which
 class Stop(enum.Enum):
     """Why a method ended; the value is the user's sentence. A method may bring an enum of its own."""
 
-    DIRECT = "solved exactly, frequency by frequency"
+    DIRECT = "solved in one step, frequency by frequency"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,13 @@ class Estimate:
     stop: enum.Enum
     metrics: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+class Rounding(NamedTuple):
+    """Rounding that data went through: the standard deviation it left in them, and to how many bits it was."""
+
+    level: float
+    bits: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,15 +132,17 @@ def deconvolve(
         precision=precision,
         is_data=True,
     )
-    return solve(built, y, method)
+    return solve(built, y, method, Rounding(12**-0.5, 8 * y.dtype.itemsize) if y.dtype.kind in "iu" else None)
 
 
-def solve(built: Model, y: np.ndarray, method: Any = DEFAULT_METHOD) -> Solution:
-    """The solution for data y of a model that was built for them; see `deconvolve`."""
+def solve(built: Model, y: np.ndarray, method: Any, rounding: Rounding | None) -> Solution:
+    """The solution for data y of a model that was built for them; see `deconvolve`.
+
+    `rounding` is what rounding left in y, None for data that were not rounded.
+    """
     name, options = _resolved(method)
     data = built.canonical(y)
     estimate = methods.load(name).solve(data, built.operator, options)
-    rounding = _rounding(estimate, data, y.dtype)
     metrics = {
         "method": name,
         "options": asdict(options),
@@ -141,10 +150,11 @@ def solve(built: Model, y: np.ndarray, method: Any = DEFAULT_METHOD) -> Solution
         **estimate.metrics,
     }
     notes = estimate.notes
-    if rounding is not None:
-        metrics["rounding_error"] = rounding
-        if rounding > _NOTEWORTHY_ROUNDING:
-            notes = (*notes, _rounding_note(y.dtype, rounding, name))
+    error = None if rounding is None else _rounding_error(estimate, data, rounding)
+    if rounding is not None and error is not None:
+        metrics["rounding_error"] = error
+        if error > _NOTEWORTHY_ROUNDING:
+            notes = (*notes, _rounding_note(rounding, error, name))
     return Solution(built.restore(estimate.x), estimate.stop.value, metrics, notes)
 
 
@@ -171,24 +181,23 @@ def _residual(operator: Convolution, x: np.ndarray, y: np.ndarray) -> dict[str, 
     return {"relative_residual": (squares / total) ** 0.5 if total else 0.0, "max_residual": largest}
 
 
-def _rounding(estimate: Estimate, y: np.ndarray, dtype: np.dtype) -> float | None:
-    """The relative error of x that rounding the data to integers explains: white noise of variance 1/12, amplified.
+def _rounding_error(estimate: Estimate, y: np.ndarray, rounding: Rounding) -> float | None:
+    """The relative error of x that rounding of the data explains: white noise of its level, amplified.
 
-    The size of x is what remains of the estimate without that noise, or ||y|| over the operator's norm if that is more.
+    The size of x is taken as ||y|| over the operator's norm, which it has at least (and about, for a blur).
     """
     import numpy as np
 
-    if dtype.kind not in "iu" or "noise_gain" not in estimate.metrics:
+    data = float(np.linalg.norm(y.ravel().astype(np.float64)))
+    if not data or "noise_gain" not in estimate.metrics:
         return None
-    noise = estimate.metrics["noise_gain"] * float(np.sqrt(y.size / 12))
-    found, data = (float(np.linalg.norm(a.ravel().astype(np.float64))) for a in (estimate.x, y))
-    without = float(np.sqrt(max((found - noise) * (found + noise), 0.0)))
-    return noise / max(without, data / estimate.metrics["operator_norm"]) if data else None
+    noise = estimate.metrics["noise_gain"] * rounding.level * float(np.sqrt(y.size))
+    return noise * estimate.metrics["operator_norm"] / data
 
 
-def _rounding_note(dtype: np.dtype, rounding: float, name: str) -> str:
+def _rounding_note(rounding: Rounding, error: float, name: str) -> str:
     advice = "; try --method tikhonov" if name == "pinv" else ""
-    return f"rounding to {8 * dtype.itemsize} bits alone explains an error of {100 * rounding:.3g} %{advice}"
+    return f"rounding to {rounding.bits} bits alone explains an error of {100 * error:.3g} %{advice}"
 
 
 def __getattr__(name: str) -> Any:

@@ -42,8 +42,8 @@ def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
     """The Wiener estimate for data y [n, c_out, *grid]."""
     import numpy as np
 
+    from convtool.deconvolution.solvers import periodicity
     from convtool.deconvolution.solvers.filters import decompose, filtered, noise_gain
-    from convtool.deconvolution.solvers.periodicity import LIMIT, frame_excess, note
     from convtool.deconvolution.solvers.powerlaw import fit
     from convtool.errors import SettingError
 
@@ -63,8 +63,11 @@ def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
         x[n : n + 1] = filtered(G, y[n : n + 1], operator)
         gains.append(noise_gain(G, operator))
     metrics = {"operator_norm": parts.norm, "noise_gain": math.hypot(*gains) / math.sqrt(len(gains))}
-    excess = max((frame_excess(parts, image) for image in y), default=0.0) if given is None else 0.0
-    notes = (note(excess, _RING),) if excess > LIMIT else ()
+    excess = 0.0
+    for image, data in zip(x, y, strict=True):
+        if given is None and periodicity.ringing(image, data) > periodicity.RINGING:
+            excess = max(excess, periodicity.frame_excess(parts, data))
+    notes = (periodicity.note(excess, _RING),) if excess > periodicity.LIMIT else ()
     return Estimate(x, Stop.DIRECT, metrics | _described(fits, given, parts.norm), notes)
 
 

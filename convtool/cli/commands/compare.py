@@ -83,8 +83,15 @@ def _failures(found: Comparison, max_abs: float | None, max_rel: float | None, m
 
 
 def _alpha_differences(a: np.ndarray | None, b: np.ndarray | None) -> int:
-    """Pixels where opacity differs; no alpha counts as none to compare."""
-    return int((a != b).sum()) if a is not None and b is not None else 0
+    """Pixels where opacity differs; an image without alpha is opaque."""
+    import numpy as np
+
+    if a is None and b is None:
+        return 0
+    known = a if a is not None else b
+    assert known is not None
+    full = np.iinfo(known.dtype).max if known.dtype.kind in "iu" else 1.0
+    return int(np.count_nonzero((full if a is None else a) != (full if b is None else b)))
 
 
 def _text(result: dict[str, Any], axes: str) -> str:

@@ -68,24 +68,25 @@ def run(
     chosen = methods.options(method, assignments(set_ or [], "--set"))
     settings = options.model_settings(context.params)
     from convtool import deconvolution
+    from convtool.cli import reading
     from convtool.cli.facts import build_model, measure_against
     from convtool.cli.job import Job
-    from convtool.cli.reading import aligned, code_values, light, read_image, read_kernel, read_reference
     from convtool.cli.writing import Destination, target_of, write_image
 
     job = Job(context, inputs=[image, kernel, reference], outputs=[output], threads=threads)
     to = Destination(output, format, dtype, scale)
-    source = read_image(job, image, axes, nan)
-    taps = read_kernel(job, kernel, normalize)
-    truth = None if reference is None else read_reference(job, reference, axes, nan)
+    source = reading.read_image(job, image, axes, nan)
+    taps = reading.read_kernel(job, kernel, normalize)
+    truth = None if reference is None else reading.read_reference(job, reference, axes, nan)
     target = target_of(job, source, "deconvolved", to)
     with job.timed("computing"):
-        y = light(source.data, linear)
+        y = reading.light(source.data, linear, precision)
         built = build_model(job, source, y, taps, True, settings)
-        solution = deconvolution.solve(built, y, chosen)
-        x = code_values(source, linear, solution.x)
-    true = None if truth is None else aligned(truth, built.input_axes, x.shape)
-    _describe(job, built, solution, None if true is None else light(true, linear))
+        solution = deconvolution.solve(built, y, chosen, reading.rounding_of(source.data, linear))
+        x = reading.code_values(source, linear, solution.x)
+    true = None if truth is None else reading.aligned(truth, built.input_axes, x.shape)
+    with job.timed("measuring"):
+        _describe(job, built, solution, x, None if true is None else reading.light(true, linear, precision))
     with job.results() as staging:
         written = write_image(job, staging, x, built.input_axes, target, to, source, source.alpha)
         if true is not None:
@@ -93,7 +94,7 @@ def run(
             measure_against(job, true, x, built.input_axes, written, peak)
 
 
-def _describe(job: Job, built: Model, solution: Solution, truth: np.ndarray | None) -> None:
+def _describe(job: Job, built: Model, solution: Solution, x: np.ndarray, truth: np.ndarray | None) -> None:
     """The method's outcome, and what the kernel destroyed: of the truth, where that is known."""
     from convtool.cli.facts import describe_kernel, describe_result
 
@@ -102,7 +103,7 @@ def _describe(job: Job, built: Model, solution: Solution, truth: np.ndarray | No
     facts = describe_kernel(job, built.operator)
     if facts is None:
         return
-    describe_result(job, solution.x)
+    describe_result(job, x)
     if facts.destroyed and truth is None:
         job.report.notes.append(f"{facts.sentence()}; how much of the image lay there, the data cannot tell")
     elif facts.destroyed and truth is not None:

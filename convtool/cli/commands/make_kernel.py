@@ -59,6 +59,8 @@ def run(
     target = f"{family.partition(':')[0]}.npy" if output is None else output
     if target.lower().endswith((".png", ".jpg", ".jpeg")):
         raise SettingError(f"taps are fractions, which {target} cannot hold: write .npy or .tif")
+    if not dtype.startswith("float"):
+        raise SettingError(f"taps are fractions, which {dtype} cannot hold: use --dtype float32 or float64")
     job = Job(context, inputs=[], outputs=[target])
     taps = read_kernel(job, spec, normalize=False)
     job.report.kernel["origin"] = [n // 2 for n in taps.shape]

@@ -25,7 +25,7 @@ import numpy as np
 
 from convtool import fft
 from convtool.deconvolution.solvers import periodicity
-from convtool.deconvolution.solvers.filters import Decomposition
+from convtool.deconvolution.solvers.filters import Decomposition, filtered_data
 
 _BIN = 0.01  # width of a bin of ln(s^2 / p): phi changes by at most a 400th across it
 _SEARCH = (121, 13, 13, 13, 13)  # weights tried in each round, between the neighbours of the last one's best
@@ -33,8 +33,10 @@ _SEARCH = (121, 13, 13, 13, 13)  # weights tried in each round, between the neig
 
 _CROP_GAMMA, _COLOURED_GAMMA = 6.0, 3.0
 _IMPLAUSIBLE = 0.45  # amplified noise over the data's variation, above which gamma = 1 has failed
+_DOUBTFUL = 0.15  # the same where the frame tells of a crop: periodic data that look so reach 0.13
 _DAMPED = 3  # half powers of ten by which a component is damped at least where it tells the noise
 _FEWEST = 0.002  # share of the components that a degree of damping must have to tell it
+_SWOLLEN = 100.0  # energy of a result over that of its data, above which it is no scene
 _INAUDIBLE = 1e-7  # noise over variation below which nothing is amplified that matters
 
 _RING = "its borders will ring, and the weight was chosen cautiously"
@@ -80,19 +82,36 @@ def chosen_weight(parts: Decomposition, penalty: np.ndarray, y: np.ndarray) -> C
     low, high = np.log(bins.ratio.min()), np.log(bins.ratio.max())
     least = max(low, high - 2 * np.log(1 / np.finfo(parts.s.dtype).eps)) - np.log(1e8)
     limits = (least, high + np.log(1e3))
-    excess = periodicity.frame_excess(parts, y)
-    if excess > periodicity.LIMIT:
-        return Choice(float(np.exp(_minimiser(bins, _CROP_GAMMA, limits))), periodicity.note(excess, _RING))
     plain = _minimiser(bins, 1.0, limits)
-    if _amplified(float(np.exp(plain)), parts, penalty, components) > _IMPLAUSIBLE:
+    chosen = float(np.exp(plain))
+    amplified = _amplified(chosen, parts, penalty, components)
+    excess = periodicity.frame_excess(parts, y)
+    if excess > periodicity.LIMIT and (amplified > _DOUBTFUL or _bursts(chosen, parts, penalty, components, y)):
+        return Choice(float(np.exp(_minimiser(bins, _CROP_GAMMA, limits))), periodicity.note(excess, _RING))
+    if amplified > _IMPLAUSIBLE:
         return Choice(float(np.exp(_minimiser(bins, _COLOURED_GAMMA, limits))), _COLOURED)
-    return Choice(float(np.exp(plain)), _NOISELESS if plain - least < 1e-6 else None)
+    return Choice(chosen, _NOISELESS if plain - least < 1e-6 else None)
+
+
+def _bursts(weight: float, parts: Decomposition, penalty: np.ndarray, components: _Components, y: np.ndarray) -> bool:
+    """Whether the result of a weight varies far more than the data do, or rings along its frame."""
+    growth = np.square(parts.factors(weight * penalty), dtype=np.float64)
+    if _varying(components.energy * growth, components) > _SWOLLEN * _varying(components.energy, components):
+        return True
+    x = filtered_data(parts.filter(weight * penalty), y, parts.operator)
+    return periodicity.ringing(x, y) > periodicity.RINGING
+
+
+def _varying(energy: np.ndarray, components: _Components) -> float:
+    """The energy of all components but those of frequency 0."""
+    still = energy.reshape(len(energy), -1, energy.shape[-1])[:, 0].sum()
+    return float((energy * components.number).sum() - still)
 
 
 def _amplified(weight: float, parts: Decomposition, penalty: np.ndarray, components: _Components) -> float:
     """The root mean square of the noise in the result over that of the data without their mean."""
     energy, count, _ = components
-    varying = float((energy * count).sum() - energy.reshape(len(energy), -1, energy.shape[-1])[:, 0].sum())
+    varying = _varying(energy, components)
     noise = _noise(parts, components)
     if noise * count.sum() <= _INAUDIBLE * varying:
         return 0.0
