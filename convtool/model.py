@@ -130,9 +130,9 @@ def _check_range(values: np.ndarray, what: str, dtype: np.dtype) -> None:
     if values.dtype.kind != "f":
         return
     largest = max(abs(float(values.max())), abs(float(values.min())))
-    if largest > np.finfo(dtype).max:
+    if largest > float(np.finfo(dtype).max):
         raise DataError(f"the {what} holds {largest:.3g}, too large for {dtype}: compute in double precision")
-    if what == "kernel" and 0 < largest < np.finfo(dtype).tiny / np.finfo(dtype).eps:
+    if what == "kernel" and 0 < largest < float(np.finfo(dtype).tiny) / float(np.finfo(dtype).eps):
         raise DataError(f"the kernel's largest tap is {largest:.3g}, too small for {dtype}: scale the kernel")
 
 

@@ -618,3 +618,17 @@ def test_batched_pinv_leaves_its_input_alone() -> None:
     a.setflags(write=False)
     convtool.batched_pinv(a)
     np.testing.assert_array_equal(a, before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("factor", [1e-200, 1e-25, 1e25, 1e200])
+def test_no_scale_of_the_kernel_over_or_underflows(method: str, factor: float) -> None:
+    y = clean_data()
+    once = convtool.deconvolve(y, KERNEL, method=method).x
+    assert relative(factor * convtool.deconvolve(y, factor * KERNEL, method=method).x, once) < 1e-6
+    if 1e-30 < factor < 1e30:
+        single = convtool.deconvolve(y.astype(np.float32), factor * KERNEL, method=method).x
+        assert relative(factor * single.astype(np.float64), once) < 1e-2
+    else:
+        with pytest.raises(ConvtoolError, match=r"too (small|large) for float32"):
+            convtool.deconvolve(y.astype(np.float32), factor * KERNEL, method=method)

@@ -51,6 +51,7 @@ def ringing(x: np.ndarray, y: np.ndarray) -> float:
 
 def _roughness(x: np.ndarray, axis: int) -> float:
     bends = np.diff(np.moveaxis(x, axis, 0), 2, axis=0)
+    bends = bends / (np.abs(bends).max() or 1)  # so that no square of it overflows
     lines = np.square(bends, dtype=np.float64).reshape(len(bends), -1).mean(axis=1)
     width = max(len(lines) // 50, 2)
     inside = float(np.median(lines))
