@@ -60,7 +60,7 @@ class Solution:
 
     Attributes
     ----------
-    x: the estimate, in the data's order of axes and dtype
+    x: the estimate, in the data's order of axes and the computing dtype (the data's own for floats)
     stop: why the method ended, in words
     metrics: method, its resolved options, relative_residual = ||A x - y|| / ||y||, max_residual = max |A x - y|,
         noise_gain (by how much white noise of the data is amplified, root mean square), and what the method adds
@@ -163,8 +163,8 @@ def _resolved(method: Any) -> tuple[str, Any]:
     if isinstance(method, str):
         return method, methods.options(method, {})
     name = type(method).__module__.rpartition(".")[2].replace("_", "-")
-    if type(method) is not getattr(methods.load(name), "Options", None):
-        raise SettingError(f"method must be a name or a method's Options, got {type(method).__name__}")
+    if name not in methods.names() or type(method) is not methods.load(name).Options:
+        raise SettingError(f"method must be a name or a method's Options, got {method!r}")
     check(method, f"method {name}")
     return name, method
 
