@@ -232,3 +232,12 @@ def test_examples_of_the_docstrings() -> None:
     results = doctest.testmod(metrics)
     assert results.attempted > 3
     assert results.failed == 0
+
+
+def test_integers_that_float64_cannot_tell_apart_differ() -> None:
+    a = np.full((3, 4), 2**53, np.int64)
+    b = a.copy()
+    b[1, 2] += 1
+    assert metrics.compare(b, a, "YX").max_abs == 1
+    assert metrics.compare(a, b, "YX").max_abs == 1
+    assert metrics.compare(a, a, "YX").max_abs == 0
