@@ -319,3 +319,51 @@ def test_settings_that_do_not_fit(tmp_path: Path, options: str, says: str) -> No
     np.save(tmp_path / "oiyx.npy", RNG.random((3, 3, 2, 2)))
     kernel = () if options.startswith("-k") else ("-k", "box")
     assert says in refused(tmp_path, "deconvolve", "x.npy", *kernel, *options.split(), cwd=tmp_path)
+
+
+# Found by review ---------------------------------------------------------------------------------------------------
+
+
+def test_rounding_is_told_in_linear_light_too(tmp_path: Path) -> None:
+    """The noise that rounding leaves is that of code values, stretched by the slope of the decoding."""
+    x = np.stack([scene(48, 60)] * 3, axis=-1)
+    PIL.Image.fromarray(x).save(tmp_path / "x.png")
+    succeed("convolve", tmp_path / "x.png", "-k", "gaussian:sigma=1.5", "--linear", "-o", tmp_path / "y.png")
+    words = ("deconvolve", tmp_path / "y.png", "-k", "gaussian:sigma=1.5", "--linear", "--method", "pinv")
+    outcome = succeed(*words, "-o", tmp_path / "z.npy", "--report", tmp_path / "r.json")
+    assert any("rounding to 8 bits alone" in note for note in notes(outcome))
+    found, z = report(tmp_path / "r.json")["result"], np.load(tmp_path / "z.npy")
+    y = picture(tmp_path / "y.png") / 255
+    slope = np.where(y <= 0.04045, 1 / 12.92, 2.4 / 1.055 * ((y + 0.055) / 1.055) ** 1.4)
+    light = 255 * np.where(y <= 0.04045, y / 12.92, ((y + 0.055) / 1.055) ** 2.4)
+    level = np.sqrt(np.square(slope).mean() / 12)
+    expected = found["noise_gain"] * level * np.sqrt(y.size) / norm(light)
+    assert found["rounding_error"] == pytest.approx(expected, rel=0.01)
+    assert (found["min"], found["max"]) == pytest.approx((z.min(), z.max()))  # in the units of the file
+
+
+def test_sixteen_bits_stay_sixteen_through_a_pipe(tmp_path: Path) -> None:
+    PIL.Image.fromarray(scene(30, 41).astype(np.uint16) * 257).save(tmp_path / "x.png")
+    blur = succeed("convolve", tmp_path / "x.png", "-k", "box", "-o", "-")
+    succeed("deconvolve", "-", "-k", "box", "-o", tmp_path / "z.png", stdin=blur.stdout)
+    z = picture(tmp_path / "z.png")
+    assert z.dtype == np.uint16
+    assert peak_signal_noise_ratio(scene(30, 41).astype(np.uint16) * 257, z) > 45
+
+
+def test_axes_are_those_of_the_array_not_of_the_reference_image(tmp_path: Path) -> None:
+    x = np.stack([scene(30, 41), scene(41, 30).T, scene(30, 41) // 2], axis=-1)
+    PIL.Image.fromarray(x).save(tmp_path / "x.png")
+    np.save(tmp_path / "x.npy", np.moveaxis(x, -1, 0))
+    words = ("deconvolve", tmp_path / "x.npy", "-k", "delta", "--axes", "CYX", "--reference", tmp_path / "x.png")
+    succeed(*words, "-o", tmp_path / "z.npy", "--report", tmp_path / "r.json")
+    assert report(tmp_path / "r.json")["reference"]["relative"] < 1e-5
+
+
+def test_numbers_are_not_poured_onto_a_terminal(tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    np.save(tmp_path / "x.npy", np.ones((4, 5)))
+    _, terminal = pty.openpty()
+    command = [*PROGRAM, "deconvolve", str(tmp_path / "x.npy"), "-k", "delta", "-o", "-"]
+    done = subprocess.run(command, stdout=terminal, stderr=subprocess.PIPE, env=environment())
+    assert (done.returncode, b"redirect" in done.stderr) == (2, True)
