@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from convtool.cli.job import Job
-    from convtool.images import Image
     from convtool.model import Model
 
 _RESULTS = {"convolve": "convolved", "correlate": "correlated"}
@@ -55,7 +54,7 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
         from convtool.cli.facts import build_model
         from convtool.cli.job import Job
         from convtool.cli.reading import code_values, light, read_bias, read_image, read_kernel
-        from convtool.cli.writing import Destination, target_of, write_image
+        from convtool.cli.writing import Destination, alpha_under, target_of, write_image
 
         job = Job(context, inputs=[image, kernel, bias], outputs=[output], threads=threads)
         to = Destination(output, format, dtype, scale)
@@ -70,7 +69,7 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
         with job.timed("measuring"):
             _describe(job, built, x, y)
         with job.results() as staging:
-            write_image(job, staging, y, built.output_axes, target, to, source, _alpha(source, built))
+            write_image(job, staging, y, built.output_axes, target, to, source, alpha_under(source, built))
 
     run.__doc__ = help_text
     return run
@@ -90,18 +89,3 @@ def _describe(job: Job, built: Model, x: np.ndarray, y: np.ndarray) -> None:
         job.report.notes.append(
             f"{facts.sentence()}; of the image's energy {100 * lost:.2g} % lay there and cannot come back"
         )
-
-
-def _alpha(source: Image, built: Model) -> np.ndarray | None:
-    """The image's alpha on the result's grid: cropped and strided alike."""
-    import numpy as np
-
-    from convtool.images import resample_alpha
-
-    if source.alpha is None:
-        return None
-    positions = dict(zip("YX", (np.arange(n) for n in source.alpha.shape), strict=True))
-    operator = built.operator
-    moved = operator.geometry.positions(operator.window.origin)
-    positions |= dict(zip(built.arrangement.spatial, moved, strict=True))
-    return resample_alpha(source.alpha, positions["Y"], positions["X"])

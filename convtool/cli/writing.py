@@ -10,10 +10,14 @@ import numpy as np
 from convtool import files, images
 from convtool.axes import transposed
 from convtool.cli.job import STDOUT
+from convtool.geometry import Geometry
 from convtool.images.formats import output_format
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from convtool.cli.job import Job
+    from convtool.model import Model
 
 
 _CLIP_ADVICE = "use --scale fit, or --dtype float32 with .tif or .npy"
@@ -36,6 +40,21 @@ def target_of(job: Job, image: images.Image, word: str, to: Destination) -> str:
     name = images.default_target(image, word)
     files.check_target(name, job.inputs, not job.no_clobber)
     return name
+
+
+def alpha_under(source: images.Image, built: Model) -> np.ndarray | None:
+    """The image's alpha on the grid of a model's result: cropped and strided alike."""
+    operator = built.operator
+    return alpha_on(source, built.arrangement.spatial, operator.geometry, operator.window.origin)
+
+
+def alpha_on(source: images.Image, spatial: str, windows: Geometry, origin: Sequence[int]) -> np.ndarray | None:
+    """The image's alpha under the origins of windows along the axes `spatial`; None where it has none."""
+    if source.alpha is None:
+        return None
+    positions = dict(zip("YX", (np.arange(n) for n in source.alpha.shape), strict=True))
+    positions |= dict(zip(spatial, windows.positions(origin), strict=True))
+    return images.resample_alpha(source.alpha, positions["Y"], positions["X"])
 
 
 def write_image(
