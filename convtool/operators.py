@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
-from convtool import fft, spectral
+from convtool import entries, fft, spectral
 from convtool.direct import DirectEngine
 from convtool.errors import SettingError
 from convtool.geometry import Geometry, Padding, resolve
@@ -187,41 +187,7 @@ class Convolution(LinearOperator):
         return np.conjugate(H, out=H)
 
     def to_sparse(self) -> csr_matrix:
-        from scipy.sparse import block_array, block_diag, csr_matrix
-
-        columns, inside = _entries(self.geometry)
-        window, blocks = self.window.taps, []
-        for g in range(self.groups):
-            taps = window[g % len(window)]
-            rows = [[_placed(tap, columns, inside, self.geometry) for tap in row] for row in taps]
-            blocks.append(block_array(rows))
-        return csr_matrix(block_diag(blocks))
-
-
-def _entries(windows: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """For one pair of channels, [outputs, taps]: the flat index that is read, and whether it is inside the frame."""
-    outputs, taps = math.prod(windows.outputs), math.prod(windows.extent)
-    ndim = len(windows.grid)
-    flat, inside = np.zeros(1, np.int64), np.ones(1, bool)
-    for axis, source in enumerate(windows.sources()):
-        shape = [1] * (2 * ndim)
-        shape[axis], shape[ndim + axis] = source.shape
-        flat = flat * windows.grid[axis] + source.reshape(shape)
-        inside = inside & (source >= 0).reshape(shape)
-    full = (*windows.outputs, *windows.extent)
-    return np.broadcast_to(flat, full).reshape(outputs, taps), np.broadcast_to(inside, full).reshape(outputs, taps)
-
-
-def _placed(tap: np.ndarray, columns: np.ndarray, inside: np.ndarray, windows: Geometry) -> csr_matrix:
-    """The CSR matrix of one pair of channels; taps that read the same sample add up."""
-    from scipy.sparse import csr_matrix
-
-    counted = inside & (tap.ravel() != 0)
-    indptr = np.concatenate([[0], np.cumsum(counted.sum(axis=1))])
-    values = np.broadcast_to(tap.ravel(), columns.shape)[counted]
-    matrix = csr_matrix((values, columns[counted], indptr), shape=(len(columns), math.prod(windows.grid)))
-    matrix.sum_duplicates()
-    return matrix
+        return entries.csr(self.window.taps, self.groups, self.geometry)
 
 
 # Measured: milliseconds for a million of (samples x taps) in the direct engine, with channels apart and mixing, of

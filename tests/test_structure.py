@@ -22,7 +22,7 @@ import convtool
 
 ROOT = Path(convtool.__file__).parent
 ABOVE = ("images", "report", "cli", "files", "wisdom", "memory")  # what knows users, files, codecs and the machine
-FOUNDATION = ("errors", "axes", "kernel", "boundary", "geometry", "fft", "direct", "spectral", "operators")
+FOUNDATION = ("errors", "axes", "kernel", "boundary", "geometry", "fft", "direct", "spectral", "entries", "operators")
 FFT_LIBRARIES = ("pyfftw", "numpy.fft", "scipy.fft", "scipy.fftpack")
 CODECS = ("imageio", "tifffile", "PIL", "astropy", "imagecodecs")
 SLOW = ("numpy", "scipy", "pyfftw", *CODECS, "rich")
