@@ -12,7 +12,7 @@ R      := regress
 EDITABLE := --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format regress readme clean
+.PHONY: help demo test references lint format regress readme clean
 
 help:  ## Show the targets.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -39,6 +39,8 @@ demo: $(VENV)/installed  ## Install, blur a photograph, restore it, and report.
 
 test: $(VENV)/with-test  ## Install what the tests need, and run them.
 	$(BIN)/python -m pytest -n auto
+
+references: $(VENV)/with-references  ## Install torch and onnx, which more tests compare with.
 
 lint: $(VENV)/with-lint  ## Check style and types.
 	$(BIN)/ruff check .
@@ -73,6 +75,11 @@ regress: $(VENV)/installed  ## Run the commands on the sample images; fail when 
 	$(RUN) convolve $(S)/cell.png -k motion:length=7,angle=0 -o $(R)/convolved.png
 	$(RUN) correlate $(S)/cell.png -k motion:length=7,angle=180 -o $(R)/correlated.png
 	$(RUN) compare $(R)/convolved.png $(R)/correlated.png --max-abs 1
+	# A gradient is a correlation: along X alone, every row an image of its own.
+	printf -- '-0.5,0,0.5\n' > $(R)/central.csv
+	$(RUN) edges $(S)/camera.png --axes NX -o $(R)/edges.npy --components $(R)/gradient.npy
+	$(RUN) correlate $(S)/camera.png -k $(R)/central.csv --boundary reflect -o $(R)/difference.npy
+	$(RUN) compare $(R)/gradient.npy $(R)/difference.npy --max-abs 0
 	@echo "regress: all results are within their tolerances"
 
 readme: $(VENV)/with-test  ## Write the commands' help into README.md.

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convtool.deconvolution import Solution, deconvolve
     from convtool.deconvolution.solvers.inverses import batched_pinv
+    from convtool.gradients import edges, gradient
     from convtool.linear import convolve, correlate
+    from convtool.windows import local, local_gradients, receptive_fields
 
 __version__ = "0.1.0"
 
@@ -24,10 +26,27 @@ _HOMES = {
     "deconvolve": "convtool.deconvolution",
     "Solution": "convtool.deconvolution",
     "batched_pinv": "convtool.deconvolution.solvers.inverses",
+    "edges": "convtool.gradients",
+    "gradient": "convtool.gradients",
+    "local": "convtool.windows",
+    "local_gradients": "convtool.windows",
+    "receptive_fields": "convtool.windows",
 }
 _MODULES = ("deconvolution", "errors", "fft", "kernels", "metrics", "operators")
 
-__all__ = ["Solution", "__version__", "batched_pinv", "convolve", "correlate", "deconvolve"]
+__all__ = [
+    "Solution",
+    "__version__",
+    "batched_pinv",
+    "convolve",
+    "correlate",
+    "deconvolve",
+    "edges",
+    "gradient",
+    "local",
+    "local_gradients",
+    "receptive_fields",
+]
 
 
 def __getattr__(name: str) -> Any:

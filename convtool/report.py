@@ -82,6 +82,8 @@ def _line(section: dict[str, Any]) -> str:
             continue
         if name.endswith("_source") and pieces and section.get(name.removesuffix("_source")) is not None:
             pieces[-1] += f" ({value})"
+        elif isinstance(value, list) and isinstance(value[0], dict):
+            pieces.append(f"{len(value)} {name}")  # a table has no room for them
         elif isinstance(value, dict):
             pieces += [_line(value)] if any(item is not None for item in value.values()) else []
         else:

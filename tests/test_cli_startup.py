@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 from command import PROGRAM, environment, refused, run, succeed
 
-COMMANDS = ("compare", "convolve", "correlate", "deconvolve", "make-kernel", "plan")
+COMMANDS = (
+    "compare",
+    "convolve",
+    "correlate",
+    "deconvolve",
+    "edges",
+    "local",
+    "make-kernel",
+    "plan",
+)
 HEAVY = ("numpy", "scipy", "pyfftw", "PIL", "imageio", "tifffile", "imagecodecs", "astropy")
 AT_ONCE = [
     "--help",

@@ -33,10 +33,10 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_quick_start_runs(clone: Path) -> None:
-    (block,) = readme.examples(TEXT, "console")
-    commands = [line[2:] for line in block.splitlines() if line.startswith("$ ")]
-    assert len(commands) == 8
+def test_the_console_examples_run(clone: Path) -> None:
+    blocks = readme.examples(TEXT, "console")
+    commands = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    assert len(commands) > 8
     env = {**os.environ, "PATH": f"{clone / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(readme.README.parent)}
     for command in commands:
         done = subprocess.run(

@@ -26,6 +26,7 @@ STDOUT = "-"
 # Parameters that name files or say how to talk, and the options of a method, which the result lists.
 _NO_SETTINGS = {"image", "kernel", "output", "bias", "reference", "set_", "a", "b", "family", "shapes", "help"}
 _NO_SETTINGS |= {"no_clobber", "report", "quiet", "verbose", "as_json"}
+_NO_SETTINGS |= {"kernels", "verify", "mask", "indices", "components", "direction", "spectrum", "map"}
 
 
 class Job:
@@ -79,9 +80,10 @@ class Job:
         for parameter in self.context.command.params:
             name = str(parameter.name)
             if name not in _NO_SETTINGS:
-                parse = PARSERS.get(name, lambda text: text)
-                value = resolved.get(name, self.context.params[name])
-                self.report.set(name, value, parse(parameter.default), self.chosen(name))
+                default = parameter.default
+                if isinstance(default, str) and name in PARSERS:
+                    default = PARSERS[name](default)
+                self.report.set(name, resolved.get(name, self.context.params[name]), default, self.chosen(name))
 
     @contextmanager
     def results(self) -> Iterator[files.Staging]:

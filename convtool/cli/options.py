@@ -74,7 +74,7 @@ EngineOption = Annotated[
 ThreadsOption = Annotated[
     int | None,
     typer.Option(
-        "--threads", min=1, help="Threads of large transforms. Default: the CPUs there are.", show_default=False
+        "--threads", min=1, help="Threads of large computations. Default: the CPUs there are.", show_default=False
     ),
 ]
 NanOption = Annotated[
@@ -149,6 +149,14 @@ def numbers(text: str, option: str) -> int | tuple[int, ...]:
     except ValueError:
         raise SettingError(f"{option} must be whole numbers such as 2 or 2,1, got '{text}'") from None
     return found[0] if len(found) == 1 else found
+
+
+def lengths(text: str, option: str) -> tuple[int, ...]:
+    """(H, W) from 'H,W' or 'HxW'."""
+    found = text.lower().replace("x", ",").split(",")
+    if not all(part.isdecimal() and int(part) > 0 for part in found):
+        raise SettingError(f"{option} must be lengths such as 480,640, got '{text}'")
+    return tuple(map(int, found))
 
 
 def padding(text: str) -> str | int | tuple[int, ...] | tuple[tuple[int, int], ...]:

@@ -40,10 +40,10 @@ def read_image(job: Job, name: str, axes: str | None, nan: str) -> images.Image:
     return image
 
 
-def read_kernel(job: Job, name: str, normalize: bool) -> np.ndarray:
-    """Taps from a file or a family, with their notes in the report."""
+def read_kernel(job: Job, name: str, normalize: bool, plain: bool = False) -> np.ndarray:
+    """Taps from a file or a family, with their notes in the report; `plain` as in `images.read_kernel`."""
     with job.timed("reading"):
-        taps, notes = (kernels.make(name), ()) if kernels.is_spec(name) else _read_kernel_file(name)
+        taps, notes = (kernels.make(name), ()) if kernels.is_spec(name) else _read_kernel_file(name, plain)
     job.report.notes += notes
     if normalize:
         total = taps.sum(dtype=np.float64)
@@ -59,11 +59,11 @@ def read_kernel(job: Job, name: str, normalize: bool) -> np.ndarray:
     return taps
 
 
-def _read_kernel_file(name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _read_kernel_file(name: str, plain: bool) -> tuple[np.ndarray, tuple[str, ...]]:
     if name != files.STDIO and not os.path.lexists(name):
         families = listed(kernels.families.names())
         raise FileError(f"cannot read kernel {name}: no such file, and no kernel family: use {families}")
-    return images.read_kernel(name)
+    return images.read_kernel(name, plain)
 
 
 def read_bias(job: Job, name: str) -> np.ndarray:

@@ -15,11 +15,12 @@ from convtool.images.npy import read_array
 from convtool.images.reading import decode
 
 
-def read_kernel(source: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def read_kernel(source: str, plain: bool = False) -> tuple[np.ndarray, tuple[str, ...]]:
     """The taps in a file (`-`: standard input), and notes on what was done to them.
 
     .npy of any rank; an image (its integers divided by their sum); text: rows of numbers separated by commas,
-    semicolons or blanks, lines starting with # left out. Integers become float64; float32 and float64 stay.
+    semicolons or blanks, lines starting with # left out. Integers become float64; float32 and float64 stay. With
+    `plain` the taps are values and no weights: an image's integers stay as they are, and all may be zero.
 
     Raises FileError for what cannot be read, DataError for taps that cannot be used (NaN, empty, all zero, complex).
     """
@@ -30,8 +31,8 @@ def read_kernel(source: str) -> tuple[np.ndarray, tuple[str, ...]]:
     elif raw.startswith(b"\x93NUMPY"):
         taps = _floats(read_array(raw, source))
     else:
-        taps, notes = _weights(decode(raw, source))
-    _check(taps, source)
+        taps, notes = _weights(decode(raw, source), plain)
+    _check(taps, source, plain)
     return taps, notes
 
 
@@ -39,22 +40,22 @@ def _floats(taps: np.ndarray) -> np.ndarray:
     return taps if taps.dtype in (np.float32, np.float64) else taps.astype(np.float64)
 
 
-def _check(taps: np.ndarray, source: str) -> None:
+def _check(taps: np.ndarray, source: str, plain: bool) -> None:
     if taps.size == 0:
         raise DataError(f"kernel {source} is empty (shape {spelled(taps.shape)}): give at least one tap")
     if not np.isfinite(taps).all():
         bad = np.count_nonzero(~np.isfinite(taps))
         raise DataError(f"kernel {source} has {bad} NaN or infinite taps: a kernel needs finite numbers")
-    if not taps.any():
+    if not plain and not taps.any():
         raise DataError(f"kernel {source} is all zeros (shape {spelled(taps.shape)}): it would wipe out the image")
 
 
-def _weights(image: Image) -> tuple[np.ndarray, tuple[str, ...]]:
-    """An image as taps: one grey channel, integers normalised to sum 1."""
+def _weights(image: Image, plain: bool) -> tuple[np.ndarray, tuple[str, ...]]:
+    """An image as taps: one grey channel, integers normalised to sum 1, or with `plain` as they are."""
     taps, notes = _grey(image)
     if image.alpha is not None:
         notes = (*notes, f"the alpha of kernel {image.name} was ignored")
-    if taps.dtype.kind == "f":
+    if plain or taps.dtype.kind == "f":
         return _floats(taps), notes
     exact = taps.astype(np.float64)
     total = exact.sum()

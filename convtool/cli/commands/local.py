@@ -1,0 +1,114 @@
+"""`convtool local`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from convtool.cli import options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from convtool.cli.job import Job
+
+Combine = Literal["mul", "add", "sub", "absdiff", "max", "min", "tan-add"]
+Reduce = Literal["sum", "prod", "max", "min", "mean"]
+
+
+def run(
+    context: typer.Context,
+    image: options.ImageArgument,
+    kernel: options.KernelOption,
+    output: options.OutputOption = None,
+    combine: Annotated[Combine, typer.Option("--combine", help="What a pixel and its weight become.")] = "mul",
+    reduce: Annotated[Reduce, typer.Option("--reduce", help="How a window's values become one.")] = "sum",
+    boundary: options.BoundaryOption = "periodic",
+    padding: options.PaddingOption = "same",
+    stride: options.StrideOption = "1",
+    dilation: options.DilationOption = "1",
+    origin: options.OriginOption = "center",
+    groups: options.GroupsOption = 1,
+    axes: options.AxesOption = None,
+    kernel_axes: options.KernelAxesOption = None,
+    precision: options.PrecisionOption = "auto",
+    nan: options.NanOption = "refuse",
+    linear: options.LinearOption = False,
+    dtype: options.DtypeOption = None,
+    scale: options.ScaleOption = None,
+    format: options.FormatOption = None,
+    no_clobber: options.ClobberOption = False,
+    report: options.ReportOption = None,
+    quiet: options.QuietOption = False,
+    verbose: options.VerboseOption = False,
+) -> None:
+    """Convolve with something else than multiply and add.
+
+    For filters that no weighted sum can be: the kernel moves over the image, unflipped as in correlate; every pixel
+    under it is combined with its weight, and the window's values are reduced to one. Useful pairs are described below.
+    """
+    settings = options.model_settings({**context.params, "operation": "correlate", "engine": "auto"})
+    import numpy as np
+
+    from convtool import windows
+    from convtool.cli.facts import build_model, describe_result
+    from convtool.cli.job import Job
+    from convtool.cli.reading import code_values, light, read_image, read_kernel
+    from convtool.cli.writing import Destination, alpha_under, target_of, write_image
+
+    job = Job(context, inputs=[image, kernel], outputs=[output])
+    to = Destination(output, format, dtype, scale)
+    source = read_image(job, image, axes, nan)
+    taps = read_kernel(job, kernel, normalize=False, plain=True)
+    target = target_of(job, source, "local", to)
+    # What it sums to says nothing here, and whoever clips is told to divide by it.
+    del job.report.kernel["sum"]
+    # What overflows is counted in a note instead.
+    with job.timed("computing"), np.errstate(over="ignore", invalid="ignore"):
+        x = light(source.data, linear, precision)
+        built = build_model(job, source, x, taps, False, settings)
+        y = windows.apply(built, x, combine, reduce)
+        _note_overflow(job, y)
+        y = code_values(source, linear, y)
+    if job.wants_facts:
+        describe_result(job, y)
+    with job.results() as staging:
+        write_image(job, staging, y, built.output_axes, target, to, source, alpha_under(source, built))
+
+
+def _note_overflow(job: Job, y: np.ndarray) -> None:
+    import numpy as np
+
+    lost = y.size - int(np.count_nonzero(np.isfinite(y)))
+    if lost:
+        advice = "use --precision double, or scale the image" if y.dtype == np.float32 else "scale the image"
+        job.report.notes.append(f"{lost} of {y.size} results are too large for {y.dtype}: {advice}")
+
+
+EPILOG = """\b
+Pairs, with x the pixels under the kernel and w its weights; every other pair works too:
+
+\b
+--combine add --reduce max
+    Grey dilation, the maximum of x + w: what is bright grows by the shape of the kernel. A weight
+    of -1e9 takes a pixel out. With --boundary edge nothing comes in from the image's other side.
+    A kernel of zeros makes the plain maximum.
+
+\b
+--combine sub --reduce min
+    Grey erosion, the minimum of x - w: what is dark grows. An erosion, then a dilation with the
+    kernel turned by 180 degrees, is an opening; in the other order it is a closing.
+
+\b
+--combine absdiff --reduce sum
+    L1 template matching, the sum of |x - w|, the kernel being a picture of what is looked for: a
+    small sum marks a match. With --reduce mean the result fits into the image's range.
+
+\b
+--combine tan-add --reduce prod
+    The product of tan(x + w), x + w in radians: an example of what has no other name.
+
+\b
+--combine mul --reduce sum
+    The weighted sum: correlate, which is faster with large kernels."""
