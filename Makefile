@@ -75,6 +75,19 @@ regress: $(VENV)/installed  ## Run the commands on the sample images; fail when 
 	$(RUN) convolve $(S)/cell.png -k motion:length=7,angle=0 -o $(R)/convolved.png
 	$(RUN) correlate $(S)/cell.png -k motion:length=7,angle=180 -o $(R)/correlated.png
 	$(RUN) compare $(R)/convolved.png $(R)/correlated.png --max-abs 1
+	# The maximum of 5 x 5 over that of 3 x 3 is that of 7 x 7.
+	$(RUN) maxpool $(S)/camera.png --window 3 --padding same -o $(R)/three.png
+	$(RUN) maxpool $(R)/three.png --window 5 --padding same -o $(R)/five.png
+	$(RUN) maxpool $(S)/camera.png --window 7 --padding same -o $(R)/seven.png
+	$(RUN) compare $(R)/five.png $(R)/seven.png --max-abs 0
+	# Maxima of windows, and a convolution whose product and sum are chosen.
+	printf '1,1,1\n1,1,1\n1,1,1\n' > $(R)/ones.csv
+	$(RUN) maxpool $(S)/chelsea.png --window 3 --padding same -o $(R)/maxima.png
+	$(RUN) local $(S)/chelsea.png -k $(R)/ones.csv --combine mul --reduce max --boundary edge -o $(R)/dilated.png
+	$(RUN) compare $(R)/dilated.png $(R)/maxima.png --max-abs 0
+	$(RUN) local $(S)/camera.png -k random:size=4,3 --boundary reflect --dtype float32 -o $(R)/local.tif
+	$(RUN) correlate $(S)/camera.png -k random:size=4,3 --boundary reflect --dtype float32 -o $(R)/linear.tif
+	$(RUN) compare $(R)/local.tif $(R)/linear.tif --max-rel 1e-6
 	# A gradient is a correlation: along X alone, every row an image of its own.
 	printf -- '-0.5,0,0.5\n' > $(R)/central.csv
 	$(RUN) edges $(S)/camera.png --axes NX -o $(R)/edges.npy --components $(R)/gradient.npy

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from convtool.deconvolution.solvers.inverses import batched_pinv
     from convtool.gradients import edges, gradient
     from convtool.linear import convolve, correlate
+    from convtool.pooling import max_pool, max_pool_indices, mean_pool, min_pool
     from convtool.windows import local, local_gradients, receptive_fields
 
 __version__ = "0.1.0"
@@ -26,6 +27,10 @@ _HOMES = {
     "deconvolve": "convtool.deconvolution",
     "Solution": "convtool.deconvolution",
     "batched_pinv": "convtool.deconvolution.solvers.inverses",
+    "max_pool": "convtool.pooling",
+    "max_pool_indices": "convtool.pooling",
+    "min_pool": "convtool.pooling",
+    "mean_pool": "convtool.pooling",
     "edges": "convtool.gradients",
     "gradient": "convtool.gradients",
     "local": "convtool.windows",
@@ -45,6 +50,10 @@ __all__ = [
     "gradient",
     "local",
     "local_gradients",
+    "max_pool",
+    "max_pool_indices",
+    "mean_pool",
+    "min_pool",
     "receptive_fields",
 ]
 

@@ -22,6 +22,7 @@ COMMANDS = (
     "edges",
     "local",
     "make-kernel",
+    "maxpool",
     "plan",
 )
 HEAVY = ("numpy", "scipy", "pyfftw", "PIL", "imageio", "tifffile", "imagecodecs", "astropy")

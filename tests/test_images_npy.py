@@ -134,7 +134,7 @@ def test_nan(tmp_path: Path) -> None:
     assert nearest[1, 3, 5] in (data[1, 3, 4], data[1, 2, 5], data[1, 4, 5])
     assert nearest[1, 3, 6] in (data[1, 2, 6], data[1, 4, 6])
     assert nearest[2, 0, 0] in (data[2, 1, 0], data[2, 0, 1])
-    with pytest.raises(SettingError, match="refuse, zero, mean or nearest"):
+    with pytest.raises(SettingError, match="refuse, keep, zero, mean or nearest"):
         images.read(source, nan="median")
 
 

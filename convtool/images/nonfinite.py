@@ -9,7 +9,7 @@ import numpy as np
 from convtool.errors import DataError, SettingError, listed
 from convtool.images.image import Image
 
-CHOICES = ("refuse", "zero", "mean", "nearest")
+CHOICES = ("refuse", "keep", "zero", "mean", "nearest")
 
 
 def check_choice(nan: str) -> None:
@@ -19,11 +19,12 @@ def check_choice(nan: str) -> None:
 
 
 def settle(image: Image, nan: str) -> Image:
-    """The image without NaN and infinities: refused, or filled by 'zero', 'mean' (of the finite) or 'nearest'.
+    """The image without NaN and infinities: refused, or filled by 'zero', 'mean' (of the finite) or 'nearest'; or with
+    them, for 'keep'.
 
     Raises DataError when there are some and they are refused, or when nothing finite is left to fill from.
     """
-    if image.data.dtype.kind != "f":
+    if image.data.dtype.kind != "f" or nan == "keep":
         return image
     bad = ~np.isfinite(image.data)
     count = int(np.count_nonzero(bad))

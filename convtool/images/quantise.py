@@ -94,6 +94,9 @@ def quantise(values: np.ndarray, dtype: np.dtype, scale: str | None) -> Quantise
 
 
 def _store_integers(block: np.ndarray, out: np.ndarray, result: Quantised) -> None:
+    if np.can_cast(block.dtype, out.dtype):  # as they are: no float holds every wide integer
+        out[:] = block
+        return
     if not np.isfinite(block).all():
         raise DataError(f"the result has NaN or infinite values, which {out.dtype} cannot hold: use --dtype float32")
     low, high = _range(out.dtype)

@@ -21,7 +21,7 @@ def read(source: str, *, axes: str | None = None, nan: str = "refuse") -> Image:
     """The image in a file, a pipe or, for `-`, standard input.
 
     `axes` names the axes as read (an image file's are relabelled: a TIFF's 'ZYX' as 'NYX'); `nan` says what becomes of
-    NaN and infinities: 'refuse', or fill by 'zero', 'mean' or 'nearest'.
+    NaN and infinities: 'refuse', 'keep', or fill by 'zero', 'mean' or 'nearest'.
 
     Raises FileError for what cannot be read, DataError for values that cannot be used, SettingError for axes that do
     not fit, MissingExtraError where an optional codec is needed.

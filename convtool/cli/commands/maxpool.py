@@ -1,0 +1,176 @@
+"""`convtool maxpool`."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from convtool.cli import options
+from convtool.errors import SettingError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from convtool.cli.job import Job
+    from convtool.files import Staging
+    from convtool.images import Image
+    from convtool.pooling_geometry import Pooling
+
+_Window = Annotated[
+    str,
+    typer.Option(
+        "-w",
+        "--window",
+        metavar="S[,S]",
+        help="Pixels on a side: one number for all spatial axes, or one each for the last of Z, Y, X.",
+        show_default=False,
+    ),
+]
+_Indices = Annotated[
+    str | None,
+    typer.Option(
+        "--indices",
+        metavar="FILE",
+        help=".npy for where each maximum is: a pixel's number in its plane, as torch counts.",
+        show_default=False,
+    ),
+]
+_Op = Annotated[Literal["max", "min", "mean"], typer.Option("--op", help="What the window is reduced to.")]
+_Stride = Annotated[
+    str, typer.Option("--stride", metavar="N[,M]", help="Keep every N-th output; window: windows side by side.")
+]
+_Boundary = Annotated[
+    Literal["lowest", "periodic", "zero", "edge", "reflect", "symmetric"],
+    typer.Option("--boundary", help="What lies outside the frame; lowest: nothing that counts."),
+]
+_Dilation = Annotated[str, typer.Option("--dilation", metavar="N[,M]", help="Distance between a window's pixels.")]
+_CeilMode = Annotated[
+    bool, typer.Option("--ceil-mode", help="Keep a last window that overhangs the frame, as torch's ceil_mode.")
+]
+_Nan = Annotated[
+    Literal["refuse", "keep", "zero", "mean", "nearest"],
+    typer.Option("--nan", help="What to do with NaN and infinite pixels; keep: NaN spreads, infinities count."),
+]
+
+
+def run(
+    context: typer.Context,
+    image: options.ImageArgument,
+    window: _Window,
+    output: options.OutputOption = None,
+    indices: _Indices = None,
+    op: _Op = "max",
+    stride: _Stride = "1",
+    padding: options.PaddingOption = "0",
+    boundary: _Boundary = "lowest",
+    dilation: _Dilation = "1",
+    ceil_mode: _CeilMode = False,
+    axes: options.AxesOption = None,
+    nan: _Nan = "refuse",
+    dtype: options.DtypeOption = None,
+    scale: options.ScaleOption = None,
+    format: options.FormatOption = None,
+    no_clobber: options.ClobberOption = False,
+    report: options.ReportOption = None,
+    quiet: options.QuietOption = False,
+    verbose: options.VerboseOption = False,
+) -> None:
+    """Take the maximum (or minimum, or mean) over a window at every position.
+
+    By default the window slides pixel by pixel and stays inside the frame; --padding same keeps the size, and
+    --stride window gives the pooling of neural networks. Integers stay integers. The cost hardly grows with the window.
+    """
+    settings: dict[str, Any] = {
+        "stride": _stride(stride),
+        "padding": options.padding(padding),
+        "dilation": options.numbers(dilation, "--dilation"),
+        "boundary": boundary,
+        "ceil_mode": ceil_mode,
+    }
+    sides = options.numbers(window, "--window")
+    _check_indices(indices, op)
+    import numpy as np
+
+    from convtool import pooling, pooling_geometry
+    from convtool.cli.facts import describe_result
+    from convtool.cli.job import Job
+    from convtool.cli.reading import read_image
+    from convtool.cli.writing import Destination, alpha_on, target_of, write_image
+
+    job = Job(context, inputs=[image], outputs=[output, indices])
+    to = Destination(output, format, dtype, scale)
+    with np.errstate(invalid="ignore"):  # the mean of what holds infinities
+        source = read_image(job, image, axes, nan)
+    target = target_of(job, source, "pooled", to)
+    places = None
+    with job.timed("computing"):
+        built = pooling_geometry.build(source.data.shape, sides, axes=source.axes, **settings)
+        if indices is None:
+            y = pooling.apply(built, source.data, op)
+        else:
+            y, places = pooling.apply_indices(built, source.data)
+    _settle(job, built, settings)
+    with np.errstate(invalid="ignore"):
+        if job.wants_facts:
+            describe_result(job, y)
+    alpha = alpha_on(source, built.arrangement.spatial, built.geometry, built.origin)
+    with job.results() as staging:
+        write_image(job, staging, y, source.axes, target, to, source, alpha)
+        if indices is not None and places is not None:
+            _write_indices(job, staging, indices, places, source)
+
+
+def _stride(text: str) -> str | int | tuple[int, ...]:
+    try:
+        return text if text == "window" else options.numbers(text, "--stride")
+    except SettingError:
+        raise SettingError(
+            f"--stride must be whole numbers such as 2 or 2,1, or the word window, got '{text}'"
+        ) from None
+
+
+def _check_indices(indices: str | None, op: str) -> None:
+    if indices is not None and op != "max":
+        raise SettingError(f"--indices are those of maxima: leave them out, or leave out --op {op}")
+    if indices is not None and os.path.splitext(indices)[1].lower() not in ("", ".npy"):
+        raise SettingError(f"--indices writes an .npy array: name it .npy, not {indices}")
+
+
+def _settle(job: Job, built: Pooling, settings: dict[str, Any]) -> None:
+    """The settings as they were resolved: one number for each spatial axis of the window."""
+    windows = built.geometry
+    job.settle(
+        settings
+        | {
+            "axes": built.arrangement.axes,
+            "window": list(windows.extent),
+            "stride": list(windows.stride),
+            "dilation": list(windows.dilation),
+        }
+    )
+    if built.empty:
+        value = "highest" if job.context.params["op"] == "min" else "lowest"
+        job.report.notes.append(
+            f"{built.empty} of {math.prod(windows.outputs)} windows read no pixel, their result is the {value} value"
+            " there is: use a smaller padding, or a --boundary that continues the image"
+        )
+
+
+def _write_indices(job: Job, staging: Staging, target: str, places: np.ndarray, source: Image) -> None:
+    """Stage the indices beside the result, with their facts in the report."""
+    from convtool.axes import transposed
+    from convtool.images.image import Metadata
+    from convtool.images.npy import write_npy
+
+    order = source.axes if source.format == "npy" else "".join(letter for letter in "NCZYX" if letter in source.axes)
+    placed = transposed(places, source.axes, order)
+    write_npy(staging.open(target), placed, None, Metadata())
+    job.report.output["indices"] = {
+        "name": target,
+        "axes": order,
+        "shape": list(placed.shape),
+        "dtype": placed.dtype.name,
+    }
