@@ -75,6 +75,23 @@ regress: $(VENV)/installed  ## Run the commands on the sample images; fail when 
 	$(RUN) convolve $(S)/cell.png -k motion:length=7,angle=0 -o $(R)/convolved.png
 	$(RUN) correlate $(S)/cell.png -k motion:length=7,angle=180 -o $(R)/correlated.png
 	$(RUN) compare $(R)/convolved.png $(R)/correlated.png --max-abs 1
+	# A merge does what the chain does: everywhere, since it is periodic.
+	$(RUN) make-kernel random:size=3,5,seed=1 -o $(R)/first.npy
+	$(RUN) make-kernel gaussian:sigma=1.5 -o $(R)/second.npy
+	$(RUN) convolve $(S)/camera.png -k $(R)/first.npy --precision double -o - \
+		| $(RUN) convolve - -k $(R)/second.npy -o $(R)/chain.npy
+	$(RUN) merge-kernels $(R)/first.npy $(R)/second.npy -o $(R)/both.npy
+	$(RUN) convolve $(S)/camera.png -k $(R)/both.npy --precision double -o $(R)/merge.npy
+	$(RUN) compare $(R)/merge.npy $(R)/chain.npy --max-abs 1e-10
+	# With zeros outside it would not, at the border: status 1, and nothing is written.
+	$(RUN) merge-kernels $(R)/first.npy $(R)/second.npy --boundary zero -o $(R)/inexact.npy; test $$? -eq 1
+	! test -e $(R)/inexact.npy
+	# The way back: a disk as five columns and rows, to 1 %.
+	$(RUN) split-kernel disk:radius=6 --tol 0.01 -o $(R)/disk
+	$(RUN) merge-kernels $(R)/disk.y.npy $(R)/disk.x.npy -o $(R)/disk.npy
+	$(RUN) convolve $(S)/camera.png -k $(R)/disk.npy --dtype float32 -o $(R)/split.tif
+	$(RUN) convolve $(S)/camera.png -k disk:radius=6 --dtype float32 -o $(R)/disk.tif
+	$(RUN) compare $(R)/split.tif $(R)/disk.tif --max-rel 0.01
 	# The maximum of 5 x 5 over that of 3 x 3 is that of 7 x 7.
 	$(RUN) maxpool $(S)/camera.png --window 3 --padding same -o $(R)/three.png
 	$(RUN) maxpool $(R)/three.png --window 5 --padding same -o $(R)/five.png
@@ -93,6 +110,12 @@ regress: $(VENV)/installed  ## Run the commands on the sample images; fail when 
 	$(RUN) edges $(S)/camera.png --axes NX -o $(R)/edges.npy --components $(R)/gradient.npy
 	$(RUN) correlate $(S)/camera.png -k $(R)/central.csv --boundary reflect -o $(R)/difference.npy
 	$(RUN) compare $(R)/gradient.npy $(R)/difference.npy --max-abs 0
+	# The matrix of a correlation is the convolution of the identity's rows.
+	printf '1,2,0,5\n' > $(R)/row.csv
+	$(RUN) matrix -k delta --image-shape 1,64 --dense -o $(R)/identity.npy
+	$(RUN) matrix -k $(R)/row.csv --image-shape 1,64 --operation correlate --dense -o $(R)/matrix.npy
+	$(RUN) convolve $(R)/identity.npy -k $(R)/row.csv -o $(R)/rows.npy
+	$(RUN) compare $(R)/rows.npy $(R)/matrix.npy --max-abs 1e-14
 	@echo "regress: all results are within their tolerances"
 
 readme: $(VENV)/with-test  ## Write the commands' help into README.md.

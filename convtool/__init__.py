@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from convtool.deconvolution.solvers.inverses import batched_pinv
     from convtool.gradients import edges, gradient
     from convtool.linear import convolve, correlate
+    from convtool.merging import Layer, merge_kernels
     from convtool.pooling import max_pool, max_pool_indices, mean_pool, min_pool
+    from convtool.splitting import split_kernel
     from convtool.windows import local, local_gradients, receptive_fields
 
 __version__ = "0.1.0"
@@ -27,6 +29,9 @@ _HOMES = {
     "deconvolve": "convtool.deconvolution",
     "Solution": "convtool.deconvolution",
     "batched_pinv": "convtool.deconvolution.solvers.inverses",
+    "Layer": "convtool.merging",
+    "merge_kernels": "convtool.merging",
+    "split_kernel": "convtool.splitting",
     "max_pool": "convtool.pooling",
     "max_pool_indices": "convtool.pooling",
     "min_pool": "convtool.pooling",
@@ -37,9 +42,10 @@ _HOMES = {
     "local_gradients": "convtool.windows",
     "receptive_fields": "convtool.windows",
 }
-_MODULES = ("deconvolution", "errors", "fft", "kernels", "metrics", "operators")
+_MODULES = ("deconvolution", "errors", "fft", "kernels", "matrices", "merging", "metrics", "operators")
 
 __all__ = [
+    "Layer",
     "Solution",
     "__version__",
     "batched_pinv",
@@ -53,8 +59,10 @@ __all__ = [
     "max_pool",
     "max_pool_indices",
     "mean_pool",
+    "merge_kernels",
     "min_pool",
     "receptive_fields",
+    "split_kernel",
 ]
 
 

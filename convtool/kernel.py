@@ -61,7 +61,7 @@ def build(
     With `is_data` these channels are the operator's *outputs* (data to deconvolve). Raises DataError when taps or
     channels do not fit, SettingError for a bad origin or groups.
     """
-    taps = _grouped(checked_taps(array), kernel_axes, groups)
+    taps = grouped(checked_taps(array), kernel_axes, groups)
     _check_channels(taps, array.shape, kernel_axes, channels, has_channels, is_data)
     return Kernel(taps, origin_of(origin, taps.shape[3:]))
 
@@ -96,8 +96,8 @@ def origin_of(origin: Origin, extent: Sequence[int]) -> tuple[int, ...]:
     return tuple(map(int, found))
 
 
-def _grouped(array: np.ndarray, kernel_axes: str, groups: int) -> np.ndarray:
-    """Taps as [g, o, i, *extent]."""
+def grouped(array: np.ndarray, kernel_axes: str, groups: int) -> np.ndarray:
+    """Taps [g, o, i, *extent] of an array whose axes are known; raises SettingError where groups do not fit."""
     spatial = axes.spatial_of(kernel_axes)
     if "O" in kernel_axes:
         taps = axes.transposed(array, kernel_axes, "OI" + spatial)

@@ -22,8 +22,11 @@ COMMANDS = (
     "edges",
     "local",
     "make-kernel",
+    "matrix",
     "maxpool",
+    "merge-kernels",
     "plan",
+    "split-kernel",
 )
 HEAVY = ("numpy", "scipy", "pyfftw", "PIL", "imageio", "tifffile", "imagecodecs", "astropy")
 AT_ONCE = [

@@ -51,6 +51,7 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
     ) -> None:
         settings = options.model_settings({**context.params, "operation": operation})
         from convtool import linear as convolution
+        from convtool.cli import sidecar
         from convtool.cli.facts import build_model
         from convtool.cli.job import Job
         from convtool.cli.reading import code_values, light, read_bias, read_image, read_kernel
@@ -60,7 +61,8 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
         to = Destination(output, format, dtype, scale)
         source = read_image(job, image, axes, nan)
         taps = read_kernel(job, kernel, normalize)
-        offset = None if bias is None else read_bias(job, bias)
+        settings, offset = sidecar.applied(job, kernel, taps, settings)
+        offset = offset if bias is None else read_bias(job, bias)
         target = target_of(job, source, _RESULTS[operation], to)
         with job.timed("computing"):
             x = light(source.data, linear, precision)

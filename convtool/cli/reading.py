@@ -50,12 +50,9 @@ def read_kernel(job: Job, name: str, normalize: bool, plain: bool = False) -> np
         if abs(total) <= 1e-12 * np.abs(taps).sum():
             raise DataError(f"kernel {name} sums to {total:.3g} and cannot be normalised: leave --normalize out")
         taps = taps / total
-    job.report.kernel = {
-        "name": name,
-        "shape": list(taps.shape),
-        "sum": float(taps.sum(dtype=np.float64)),
-        "norm": float(np.linalg.norm(taps.astype(np.float64))),
-    }
+    with np.errstate(over="ignore"):  # an infinite sum or norm is a fact for the report, and no more
+        total, norm = float(taps.sum(dtype=np.float64)), float(np.linalg.norm(taps.astype(np.float64)))
+    job.report.kernel = {"name": name, "shape": list(taps.shape), "sum": total, "norm": norm}
     return taps
 
 

@@ -52,6 +52,7 @@ def run(
     import numpy as np
 
     from convtool import windows
+    from convtool.cli import sidecar
     from convtool.cli.facts import build_model, describe_result
     from convtool.cli.job import Job
     from convtool.cli.reading import code_values, light, read_image, read_kernel
@@ -61,6 +62,7 @@ def run(
     to = Destination(output, format, dtype, scale)
     source = read_image(job, image, axes, nan)
     taps = read_kernel(job, kernel, normalize=False, plain=True)
+    sidecar.left_aside(job, kernel)
     target = target_of(job, source, "local", to)
     # What it sums to says nothing here, and whoever clips is told to divide by it.
     del job.report.kernel["sum"]
