@@ -116,6 +116,18 @@ regress: $(VENV)/installed  ## Run the commands on the sample images; fail when 
 	$(RUN) matrix -k $(R)/row.csv --image-shape 1,64 --operation correlate --dense -o $(R)/matrix.npy
 	$(RUN) convolve $(R)/identity.npy -k $(R)/row.csv -o $(R)/rows.npy
 	$(RUN) compare $(R)/rows.npy $(R)/matrix.npy --max-abs 1e-14
+	# The inverse of what a convolution layer does: zeros outside, one pixel of padding.
+	printf '0,1,0\n1,8,2\n0,1,0\n' > $(R)/layer.csv
+	$(RUN) correlate $(S)/cell.png -k $(R)/layer.csv --boundary zero --padding 1 -o $(R)/layer.npy
+	$(RUN) deconvolve $(R)/layer.npy -k $(R)/layer.csv --operation correlate --boundary zero --padding 1 \
+		--method least-squares -o $(R)/inverse.npy
+	$(RUN) compare $(R)/inverse.npy $(S)/cell.png --max-rel 1e-5
+	# Every second pixel alone: the image of least norm explains them.
+	$(RUN) convolve $(S)/camera.png -k gaussian:sigma=1 --boundary zero --stride 2 --dtype float32 -o $(R)/half.tif
+	$(RUN) deconvolve $(R)/half.tif -k gaussian:sigma=1 --boundary zero --stride 2 --image-shape 512,512 \
+		--method least-squares -o $(R)/whole.tif
+	$(RUN) convolve $(R)/whole.tif -k gaussian:sigma=1 --boundary zero --stride 2 -o $(R)/again.tif
+	$(RUN) compare $(R)/again.tif $(R)/half.tif --max-rel 1e-5
 	@echo "regress: all results are within their tolerances"
 
 readme: $(VENV)/with-test  ## Write the commands' help into README.md.

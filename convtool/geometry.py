@@ -8,6 +8,9 @@ as in torch. The words mean
     same     p = o d, q = (N - 1 - o) d      the tap at the origin o lies on the output pixel; count = ceil(n / s)
     valid    p = q = 0                       only windows that lie inside the frame
     full     p = q = d (N - 1)               every window that touches the frame
+
+Backwards, a count m comes from every n with (m - 1) s + 1 <= n + p + q - d (N - 1) <= m s: from one n where s = 1, from
+up to s of them otherwise (`inputs`).
 """
 
 from __future__ import annotations
@@ -106,6 +109,39 @@ def resolve(
             f" {spelled(found.extended)}: use padding same or full, or a smaller kernel"
         )
     return found
+
+
+def inputs(
+    outputs: Sequence[int],
+    extent: Sequence[int],
+    origin: Sequence[int],
+    *,
+    padding: Padding,
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
+) -> tuple[tuple[int, int], ...]:
+    """For each axis, the (least, greatest) number of samples from which so many outputs come.
+
+    Raises SettingError for a bad setting, DataError when no image has so many outputs.
+
+    Example
+    -------
+    >>> inputs([32], [3], [1], padding="same", stride=2, dilation=1)
+    ((63, 64),)
+    """
+    steps = _per_axis(stride, len(outputs), "stride")
+    spread = _per_axis(dilation, len(outputs), "dilation")
+    span = [d * (n - 1) for d, n in zip(spread, extent, strict=True)]
+    pairs = _pairs(padding, span, [int(o) * d for o, d in zip(origin, spread, strict=True)])
+    missing = [reach - p - q for reach, (p, q) in zip(span, pairs, strict=True)]
+    greatest = [m * s + more for m, s, more in zip(outputs, steps, missing, strict=True)]
+    if min(greatest) < 1:
+        fewest = [max(1, -(-(1 - more) // s)) for s, more in zip(steps, missing, strict=True)]
+        raise DataError(
+            f"data of {spelled(outputs)} come from no image: with this kernel, padding and stride the smallest image"
+            f" gives {spelled(fewest)}"
+        )
+    return tuple((max(1, most - s + 1), most) for most, s in zip(greatest, steps, strict=True))
 
 
 def _pairs(padding: Padding, span: list[int], before: list[int]) -> tuple[tuple[int, int], ...]:

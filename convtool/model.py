@@ -6,15 +6,17 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from convtool import axes as axes_
 from convtool import kernel as kernel_
 from convtool.errors import DataError, SettingError
-from convtool.geometry import Padding
+from convtool.geometry import Padding, inputs, resolve
 from convtool.operators import Convolution
 
 PRECISIONS = ("auto", "single", "double")
@@ -37,6 +39,14 @@ class Model:
     def output_axes(self) -> str:
         """The axes of what the operator gives, in the array's order."""
         return self.arrangement.result_axes(self.operator.out_shape[0])
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of what the operator takes, in the array's order."""
+        arrangement, operator = self.arrangement, self.operator
+        lengths = dict(zip(arrangement.axes, arrangement.shape, strict=True)) | {"C": operator.in_shape[0]}
+        lengths |= dict(zip(arrangement.spatial, operator.geometry.grid, strict=True))
+        return tuple(lengths[letter] for letter in self.input_axes)
 
     def canonical_input(self, x: np.ndarray) -> np.ndarray:
         """An array with `input_axes` as [n, c_in, *grid]."""
@@ -68,8 +78,12 @@ def build(
     engine: str = "auto",
     precision: str = "auto",
     is_data: bool = False,
+    shape: Sequence[int] | None = None,
 ) -> Model:
     """The model for an array x, or, with `is_data`, for an array y that the operator has made.
+
+    The operator acts on x's grid. With `is_data` that is the unknown's: `shape`, its lengths along the kernel's spatial
+    axes in Z, Y, X order, or the only one that y can come from.
 
     Raises DataError and SettingError; see `convtool.convolve` for the settings.
     """
@@ -87,9 +101,13 @@ def build(
         groups=groups,
         is_data=is_data,
     )
+    grid = arrangement.grid
+    if is_data:
+        window = taps.flipped() if operation == "convolve" else taps
+        grid = _unknown(grid, shape, window, {"padding": padding, "stride": stride, "dilation": dilation})
     operator = Convolution.build(
         taps,
-        arrangement.grid,
+        grid,
         arrangement.channels if set("OC").isdisjoint(taps_axes) else len(taps.taps),
         operation=operation,
         boundary=boundary,
@@ -101,6 +119,46 @@ def build(
         batch=x.size // (arrangement.channels * int(np.prod(arrangement.grid))),
     )
     return Model(arrangement, taps_axes, operator)
+
+
+def _unknown(
+    data: tuple[int, ...], shape: Sequence[int] | None, window: kernel_.Kernel, settings: dict[str, Any]
+) -> tuple[int, ...]:
+    """The grid of the image that data on a grid come from; `settings` are its padding, stride and dilation.
+
+    Raises SettingError where `shape` must say it, or contradicts the data.
+    """
+    least, greatest = zip(*inputs(data, window.extent, window.origin, **settings), strict=True)
+    possible = axes_.spelled(least) + ("" if least == greatest else f" to {axes_.spelled(greatest)}")
+    if shape is None:
+        if least == greatest:
+            return greatest
+        raise SettingError(
+            f"the data of {axes_.spelled(data)} at stride {_joined(settings['stride'])} come from images of {possible}:"
+            f" say --method least-squares and --image-shape {_joined(greatest)} (shape= in Python), or what it was"
+        )
+    found = _whole_lengths(shape, len(data))
+    if not all(low <= n <= high for n, low, high in zip(found, least, greatest, strict=True)):
+        made = resolve(found, window.extent, window.origin, boundary_mode="zero", **settings).outputs
+        raise SettingError(
+            f"an image of {axes_.spelled(found)} gives data of {axes_.spelled(made)}, and these are"
+            f" {axes_.spelled(data)}, which come from images of {possible}: change --image-shape (shape= in Python)"
+        )
+    return found
+
+
+def _whole_lengths(shape: object, ndim: int) -> tuple[int, ...]:
+    found = tuple(shape) if isinstance(shape, Sequence | np.ndarray) else (shape,)
+    if len(found) != ndim or not all(isinstance(n, numbers.Integral) and int(n) >= 1 for n in found):
+        raise SettingError(
+            f"the image's shape must be whole numbers of at least 1, {ndim} of them (one per axis of the kernel), got"
+            f" {_joined(shape)}"
+        )
+    return tuple(int(n) for n in found)
+
+
+def _joined(values: object) -> str:
+    return ",".join(map(str, values)) if isinstance(values, Sequence | np.ndarray) else str(values)
 
 
 def check_image(x: np.ndarray) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from convtool import entries, fft, spectral
+from convtool.axes import spelled
 from convtool.direct import DirectEngine
 from convtool.errors import SettingError
 from convtool.geometry import Geometry, Padding, resolve
@@ -179,12 +180,22 @@ class Convolution(LinearOperator):
         """H [g, o, i, *half spectrum of the grid]; raises SettingError where the operator is not circulant."""
         if not self.geometry.is_circulant:
             raise SettingError(
-                "only boundary periodic (with stride 1 and padding same) can be inverted frequency by frequency, got"
-                f" boundary {self.geometry.boundary}: use boundary periodic"
+                "frequency by frequency only boundary periodic, stride 1 and as many outputs as inputs can be inverted,"
+                f" got {self._obstacle}: use --method least-squares (method='least-squares' in Python)"
             )
         transform = fft.transform(self.geometry.grid, self.dtype, uses=2 * self.batch * self.groups)
         H = transform.forward(spectral.laid(self.window.taps, self.geometry, self.geometry.grid, self.dtype))
         return np.conjugate(H, out=H)
+
+    @property
+    def _obstacle(self) -> str:
+        """What keeps the operator from being circulant."""
+        geometry = self.geometry
+        if geometry.boundary != "periodic":
+            return f"boundary {geometry.boundary}"
+        if set(geometry.stride) != {1}:
+            return f"stride {','.join(map(str, geometry.stride))}"
+        return f"outputs of {spelled(geometry.outputs)} for an image of {spelled(geometry.grid)}"
 
     def to_sparse(self) -> csr_matrix:
         return entries.csr(self.window.taps, self.groups, self.geometry)

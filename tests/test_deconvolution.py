@@ -26,7 +26,7 @@ KERNEL = np.array([[0.05, 0.10, 0.00], [0.10, 1.00, 0.30], [0.00, 0.05, 0.02]])
 # Wiener choose for themselves how much noise there is, and find only rounding: their error is that of the smallest
 # weight that rounding allows. (A photograph would not do: its texture cannot be told from noise. The dense score of
 # cross-validation itself prefers a weight of 0.003 to none, and loses 3 %.) Iterative methods may stop early: 2 %.
-RECOVERS = {"pinv": 1e-12, "tikhonov": 1e-3, "wiener": 1e-3}
+RECOVERS = {"pinv": 1e-12, "tikhonov": 1e-3, "wiener": 1e-3, "least-squares": 1e-9}
 
 
 @functools.cache
@@ -168,8 +168,38 @@ def test_an_unknown_operation_is_refused() -> None:
 @pytest.mark.parametrize("method", ["pinv", "tikhonov", "wiener"])
 def test_the_direct_methods_need_the_periodic_boundary(method: str) -> None:
     for boundary in set(oracles.BOUNDARIES) - {"periodic"}:
-        with pytest.raises(ConvtoolError, match="periodic"):
+        with pytest.raises(
+            ConvtoolError, match=rf"boundary periodic, .* got boundary {boundary}: use .* least-squares"
+        ):
             convtool.deconvolve(clean_data(), KERNEL, method=method, boundary=boundary)
+    rest: list[tuple[dict[str, Any], str]] = [
+        ({"padding": "valid"}, "outputs of 36x45 for an image of 38x47"),
+        ({"padding": "full"}, "outputs of 36x45 for an image of 34x43"),
+        ({"stride": (1, 2), "shape": (36, 90)}, "stride 1,2"),
+    ]
+    for how, got in rest:
+        with pytest.raises(ConvtoolError, match=f"got {got}: use --method least-squares"):
+            convtool.deconvolve(clean_data(), KERNEL, method=method, **how)
+
+
+@pytest.mark.parametrize("boundary", sorted(set(oracles.BOUNDARIES) - {"periodic"}))
+def test_least_squares_passes_the_battery_at_every_boundary(boundary: str) -> None:
+    """What the battery asks of methods with the periodic boundary; the picture recovered, constants, scales, zeros."""
+    how: dict[str, Any] = {"method": "least-squares", "boundary": boundary}
+    y = convtool.convolve(picture(), KERNEL, boundary=boundary)
+    x = convtool.deconvolve(y, KERNEL, **how).x
+    assert relative(x, picture()) < RECOVERS["least-squares"]
+    for dtype, allowed in [("float64", 1e-9), ("float32", 2e-5)]:
+        constant = np.full((14, 9), 3.0, dtype)
+        found = convtool.deconvolve(convtool.convolve(constant, KERNEL, boundary=boundary), KERNEL, **how).x
+        np.testing.assert_allclose(found, 3.0, rtol=allowed)
+    if boundary != "zero":
+        found = convtool.deconvolve(np.full((14, 9), 3.0), KERNEL, **how).x
+        np.testing.assert_allclose(found, 3.0 / KERNEL.sum(), rtol=1e-9)
+    for a in (1e-6, 7.0, 1e6):
+        assert relative(convtool.deconvolve(a * y, KERNEL, **how).x, a * x) < 1e-6
+    np.testing.assert_array_equal(convtool.deconvolve(0 * y, KERNEL, **how).x, 0 * x)
+    assert relative(convtool.deconvolve(np.stack([y, y]), KERNEL, axes="NYX", **how).x[1], x) < 1e-9
 
 
 # The pseudo-inverse --------------------------------------------------------------------------------------------------

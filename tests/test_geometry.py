@@ -12,7 +12,7 @@ import oracles
 import pytest
 
 from convtool.errors import DataError, SettingError
-from convtool.geometry import Geometry, resolve
+from convtool.geometry import Geometry, inputs, resolve
 
 
 def resolved(grid: Sequence[int], extent: Sequence[int], **settings: Any) -> Geometry:
@@ -169,3 +169,39 @@ def test_no_window_is_said_with_both_sizes() -> None:
 )
 def test_what_is_circulant(how: dict[str, Any], expected: bool) -> None:
     assert resolved([9, 8], [3, 4], **how).is_circulant == expected
+
+
+# From counts back to lengths ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("padding", ["same", "valid", "full", 1, [(0, 3)], [(4, 2)]])
+def test_every_length_that_gives_a_count_is_found_and_no_other(padding: Any) -> None:
+    for taps, stride, dilation, origin in itertools.product([1, 2, 3, 4], [1, 2, 3], [1, 2], [0, -1]):
+        how: dict[str, Any] = {"padding": padding, "stride": stride, "dilation": dilation}
+        at = [range(taps)[origin]]
+        counts: dict[int, list[int]] = {}
+        for n in range(1, 40):
+            try:
+                counts.setdefault(resolved([n], [taps], origin=at, **how).outputs[0], []).append(n)
+            except DataError:
+                assert n <= dilation * (taps - 1)
+        for count in range(1, 6):
+            if count in counts:
+                assert inputs([count], [taps], at, **how) == ((counts[count][0], counts[count][-1]),)
+                assert counts[count] == list(range(counts[count][0], counts[count][-1] + 1))
+                continue
+            with pytest.raises(DataError) as caught:
+                inputs([count], [taps], at, **how)
+            assert str(caught.value) == (
+                f"data of {count} come from no image: with this kernel, padding and stride the smallest image gives"
+                f" {min(counts)}"
+            )
+
+
+def test_lengths_of_several_axes() -> None:
+    how: dict[str, Any] = {"padding": [(1, 0), (2, 2)], "stride": (2, 1), "dilation": (1, 2)}
+    assert inputs([5, 7], [3, 4], [1, 1], **how) == ((10, 11), (9, 9))
+    with pytest.raises(SettingError, match="stride must be whole numbers"):
+        inputs([5, 7], [3, 4], [1, 1], padding="same", stride=0, dilation=1)
+    with pytest.raises(SettingError, match="unknown padding"):
+        inputs([5, 7], [3, 4], [1, 1], padding="some", stride=1, dilation=1)

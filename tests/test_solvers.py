@@ -18,6 +18,7 @@ import skimage.data
 import convtool
 from convtool.deconvolution import tikhonov
 from convtool.deconvolution.solvers import crossvalidation, filters, inverses, periodicity, powerlaw
+from convtool.errors import DataError, SettingError
 from convtool.kernel import Kernel
 from convtool.operators import Convolution
 
@@ -212,6 +213,83 @@ def test_only_doubtful_matrices_are_decomposed(
             expected = np.linalg.pinv(one, rcond=cutoff)  # their norm is 1
             assert np.abs(inverse - expected).max() < 1e-11 * np.linalg.norm(expected) ** 2
         assert sum(seen) == (4 if least < 1e-3 else 0)
+
+
+STACKS = [(7, 2, 4), (7, 4, 2), (5, 3, 3), (4, 1, 1), (2, 3, 1, 5), (3, 5, 1), (2, 6), (0, 2, 4), (3, 0, 2), (3, 2, 0)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("shape", STACKS, ids=str)
+def test_batched_pinv_is_numpys(shape: tuple[int, ...], dtype: str) -> None:
+    """Of full rank, of rank one, of zeros, and with entries whose squares over- or underflow."""
+    rng = np.random.default_rng(sum(shape))
+    real, imaginary = rng.normal(size=(2, *shape))
+    a = (real + 1j * imaginary if dtype.startswith("c") else real).astype(dtype)
+    eps, large = float(np.finfo(dtype).eps), float(np.finfo(dtype).max) ** 0.8
+    rank_one = (a[..., :1] * a[..., :1, :]).astype(dtype) if a.size else a
+    partly = a.copy()
+    partly[1:] = 0
+    for stack in (a, rank_one, partly, 0 * a):
+        for scale in (1.0, large, 1 / large):
+            found = convtool.batched_pinv(stack * a.dtype.type(scale), 100 * eps)
+            expected = np.linalg.pinv(stack.astype("c16" if dtype.startswith("c") else "f8"), rcond=100 * eps)
+            assert (found.dtype, found.shape) == (a.dtype, expected.shape)
+            biggest = np.abs(expected).max(initial=0)
+            np.testing.assert_allclose(found * a.dtype.type(scale), expected, atol=500 * eps * biggest**2 + eps)
+    np.testing.assert_array_equal(convtool.batched_pinv(a, 100 * eps), convtool.batched_pinv(a, rcond=100 * eps))
+
+
+def test_batched_pinv_takes_one_scale_for_all() -> None:
+    a = np.stack([np.diag([1.0, 0.01]), np.diag([1e-3, 1e-5])])
+    own = convtool.batched_pinv(a, 0.005)
+    np.testing.assert_allclose(own, np.stack([np.diag([1.0, 100.0]), np.diag([1e3, 1e5])]))
+    shared = convtool.batched_pinv(a, 0.005, 1.0)
+    np.testing.assert_allclose(shared, np.stack([np.diag([1.0, 100.0]), np.zeros((2, 2))]))
+    np.testing.assert_allclose(convtool.batched_pinv(a, 0.005, scale=0.1)[1], np.diag([1e3, 0.0]))
+
+
+def test_batched_pinv_takes_lists_and_whole_numbers() -> None:
+    np.testing.assert_allclose(convtool.batched_pinv([[1, 2], [3, 4]]), [[-2, 1], [1.5, -0.5]])  # type: ignore[arg-type]
+    assert convtool.batched_pinv(np.eye(3, 2, dtype=np.int8)).dtype == np.float64
+
+
+def test_batched_pinv_refuses_what_is_no_stack_of_matrices() -> None:
+    for bad in (np.ones(3), np.array([[1.0, np.nan]]), np.array([[np.inf]]), np.array([["a"]]), np.array(1.0)):
+        with pytest.raises(DataError, match="expected finite matrices of shape"):
+            convtool.batched_pinv(bad)
+    for rcond in (-1e-3, 1.0, np.nan):
+        with pytest.raises(SettingError, match="rcond must be at least 0 and below 1"):
+            convtool.batched_pinv(np.eye(2), rcond)
+
+
+def test_batched_pinv_makes_few_calls_for_many_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, ...]] = []
+    for name in ("inv", "qr", "svd", "slogdet"):
+        original = getattr(np.linalg, name)
+
+        def counted(a: np.ndarray, *rest: Any, _original: Any = original, **more: Any) -> Any:
+            calls.append(a.shape)
+            return _original(a, *rest, **more)
+
+        monkeypatch.setattr(np.linalg, name, counted)
+    a = np.random.default_rng(1).normal(size=(20000, 2, 4))
+    a[::7, 1] = 2 * a[::7, 0]
+    found = convtool.batched_pinv(a, 1e-10)
+    assert len(calls) < 9
+    monkeypatch.undo()
+    np.testing.assert_allclose(found, np.linalg.pinv(a, rcond=1e-10), atol=1e-6)
+
+
+def test_the_periodic_method_is_the_batched_inverse(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def counted(a: np.ndarray, *rest: Any) -> np.ndarray:
+        seen.append(a.shape)
+        return np.linalg.pinv(a)
+
+    monkeypatch.setattr(inverses, "batched_pinv", counted)
+    convtool.deconvolve(np.ones((2, 6, 8)), random_taps(1, 2, 4)[0], method="pinv")
+    assert seen == [(1, 6, 5, 2, 4)]
 
 
 def test_the_largest_singular_value_is_found_among_many() -> None:

@@ -25,6 +25,7 @@ def build_model(
         {name: value for name, value in settings.items() if name not in ("engine", "precision")}
         | {
             "axes": image.axes,
+            "image_shape": list(operator.geometry.grid),
             "kernel_axes": built.kernel_axes,
             "origin": list(operator.kernel.origin),
             "engine": operator.engine_name,
@@ -37,7 +38,10 @@ def build_model(
 
 
 def describe_kernel(job: Job, operator: Convolution) -> conditioning.Conditioning | None:
-    """The kernel's condition in the report, where that is wanted and affordable."""
+    """The kernel's condition in the report, where that is wanted and affordable.
+
+    All figures are those of the periodic operator on the image's grid, also where the boundary is another.
+    """
     if not job.wants_facts:
         return None
     if not conditioning.is_affordable(operator.kernel, operator.geometry.grid):
@@ -49,6 +53,7 @@ def describe_kernel(job: Job, operator: Convolution) -> conditioning.Conditionin
     job.report.kernel |= {
         "operator_norm": facts.norm,
         "condition": math.inf if facts.condition is None else facts.condition,
+        **({} if operator.geometry.is_circulant else {"condition_source": "of the periodic operator instead"}),
         "condition_kept": facts.condition_kept,
         "frequencies_destroyed": facts.destroyed,
         "frequencies_total": facts.components,

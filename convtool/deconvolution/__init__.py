@@ -22,6 +22,7 @@ from convtool.registry import Registry, check
 if TYPE_CHECKING:
     import numpy as np
 
+    from convtool.geometry import Padding
     from convtool.model import Model
     from convtool.operators import Convolution
 
@@ -37,14 +38,31 @@ class Stop(enum.Enum):
     DIRECT = "solved in one step, frequency by frequency"
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """Why a method ended, with its numbers: the enum's value is the user's sentence, with places for them."""
+
+    reason: enum.Enum
+    numbers: dict[str, Any]
+
+    @property
+    def value(self) -> str:
+        """The user's sentence."""
+        return self.reason.value.format(**self.numbers)
+
+
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What a method returns: x [n, c_in, *grid], why it stopped, what it measured, and sentences a user may act on."""
+    """What a method returns: x [n, c_in, *grid], why it stopped, what it measured, and sentences a user may act on.
+
+    others: answers of other methods to compare with, in the shape of x, by the metrics' name for them
+    """
 
     x: np.ndarray
-    stop: enum.Enum
+    stop: enum.Enum | Stopped
     metrics: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    others: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Rounding(NamedTuple):
@@ -65,12 +83,14 @@ class Solution:
     metrics: method, its resolved options, relative_residual = ||A x - y|| / ||y||, max_residual = max |A x - y|,
         noise_gain (by how much white noise of the data is amplified, root mean square), and what the method adds
     notes: sentences on what to trust and what to do
+    others: answers of other methods to compare x with, by the metrics' name for them
     """
 
     x: np.ndarray
     stop: str
     metrics: dict[str, Any]
     notes: tuple[str, ...]
+    others: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def deconvolve(
@@ -82,7 +102,11 @@ def deconvolve(
     kernel_axes: str | None = None,
     origin: str | Sequence[int] = "center",
     boundary: str = "periodic",
+    padding: Padding = "same",
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
     groups: int = 1,
+    shape: Sequence[int] | None = None,
     operation: str = "convolve",
     engine: str = "auto",
     precision: str = "auto",
@@ -95,7 +119,9 @@ def deconvolve(
     kernel: the kernel that made y; an OIYX kernel takes the data's C axis as its O and gives x with I channels a group
     method: a name out of `convtool.deconvolution.methods.names()`, or that method's Options, such as
         `convtool.deconvolution.wiener.Options(noise_to_signal=0.01)`
-    boundary: the boundary that made y; the methods solved by spectra are exact for "periodic"
+    boundary, padding, stride, dilation: those that made y; "least-squares" takes any, the other methods work frequency
+        by frequency and take boundary "periodic" with stride 1 and as many outputs as inputs
+    shape: lengths of x along the kernel's spatial axes, in Z, Y, X order; needed where a stride leaves several possible
     operation: which of "convolve" and "correlate" made y
     axes, kernel_axes, origin, groups, engine, precision: as in `convtool.convolve`
 
@@ -110,6 +136,9 @@ def deconvolve(
     >>> kernel = np.array([[0.1, 0.2], [0.1, 0.6]])
     >>> y = convtool.convolve(x, kernel)
     >>> bool(np.allclose(convtool.deconvolve(y, kernel, method="pinv").x, x))
+    True
+    >>> y = convtool.convolve(x, kernel, boundary="zero", padding="full")
+    >>> bool(np.allclose(convtool.deconvolve(y, kernel, method="least-squares", boundary="zero", padding="full").x, x))
     True
     """
     import numpy as np
@@ -126,11 +155,15 @@ def deconvolve(
         kernel_axes=kernel_axes,
         origin=origin,
         boundary=boundary,
+        padding=padding,
+        stride=stride,
+        dilation=dilation,
         groups=groups,
         operation=operation,
         engine=engine,
         precision=precision,
         is_data=True,
+        shape=shape,
     )
     return solve(built, y, method, Rounding(12**-0.5, 8 * y.dtype.itemsize) if y.dtype.kind in "iu" else None)
 
@@ -146,16 +179,15 @@ def solve(built: Model, y: np.ndarray, method: Any, rounding: Rounding | None) -
     metrics = {
         "method": name,
         "options": asdict(options),
-        **_residual(built.operator, estimate.x, data),
+        **residuals(built.operator, estimate.x, data),
         **estimate.metrics,
     }
     notes = estimate.notes
-    error = None if rounding is None else _rounding_error(estimate, data, rounding)
-    if rounding is not None and error is not None:
-        metrics["rounding_error"] = error
-        if error > _NOTEWORTHY_ROUNDING:
-            notes = (*notes, _rounding_note(rounding, error, name))
-    return Solution(built.restore(estimate.x), estimate.stop.value, metrics, notes)
+    if rounding is not None:
+        measured, more = _rounding_told(estimate, data, rounding, name)
+        metrics, notes = metrics | measured, notes + more
+    others = {name: built.restore(x) for name, x in estimate.others.items()}
+    return Solution(built.restore(estimate.x), estimate.stop.value, metrics, notes, others)
 
 
 def _resolved(method: Any) -> tuple[str, Any]:
@@ -169,7 +201,8 @@ def _resolved(method: Any) -> tuple[str, Any]:
     return name, method
 
 
-def _residual(operator: Convolution, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+def residuals(operator: Convolution, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """relative_residual and max_residual of x [n, c_in, *grid] for data y [n, c_out, *outputs]."""
     import numpy as np
 
     squares = total = largest = 0.0
@@ -181,23 +214,30 @@ def _residual(operator: Convolution, x: np.ndarray, y: np.ndarray) -> dict[str, 
     return {"relative_residual": (squares / total) ** 0.5 if total else 0.0, "max_residual": largest}
 
 
-def _rounding_error(estimate: Estimate, y: np.ndarray, rounding: Rounding) -> float | None:
-    """The relative error of x that rounding of the data explains: white noise of its level, amplified.
+def _rounding_told(
+    estimate: Estimate, y: np.ndarray, rounding: Rounding, name: str
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The relative error of x that rounding of the data explains, for the metrics, and what to say of it.
 
-    The size of x is taken as ||y|| over the operator's norm, which it has at least (and about, for a blur).
+    Rounding is white noise of its level, which x has amplified by `noise_gain`; where that is unknown, by no more than
+    the condition number. The size of x is taken as ||y|| over the operator's norm, which it has at least (and about,
+    for a blur).
     """
     import numpy as np
 
-    data = float(np.linalg.norm(y.ravel().astype(np.float64)))
-    if not data or "noise_gain" not in estimate.metrics:
-        return None
-    noise = estimate.metrics["noise_gain"] * rounding.level * float(np.sqrt(y.size))
-    return noise * estimate.metrics["operator_norm"] / data
-
-
-def _rounding_note(rounding: Rounding, error: float, name: str) -> str:
-    advice = "; try --method tikhonov" if name == "pinv" else ""
-    return f"rounding to {rounding.bits} bits alone explains an error of {100 * error:.3g} %{advice}"
+    data, found = float(np.linalg.norm(y.ravel().astype(np.float64))), estimate.metrics
+    share = rounding.level * float(np.sqrt(y.size)) / data if data else 0.0
+    if share and "noise_gain" in found:
+        error = found["noise_gain"] * found["operator_norm"] * share
+        advice = "; try --method tikhonov" if name == "pinv" else ""
+        said = f"rounding to {rounding.bits} bits alone explains an error of {100 * error:.3g} %{advice}"
+        return {"rounding_error": error}, (said,) if error > _NOTEWORTHY_ROUNDING else ()
+    if share and (found.get("condition") or 0.0) * share > _NOTEWORTHY_ROUNDING:
+        return {}, (
+            f"rounding to {rounding.bits} bits is {100 * share:.2g} % of the data, and the operator may amplify it up"
+            f" to {found['condition']:.2g} times",
+        )
+    return {}, ()
 
 
 def __getattr__(name: str) -> Any:

@@ -8,9 +8,11 @@ others are decomposed by SVD.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from convtool.errors import DataError
+from convtool.errors import DataError, SettingError
 
 _MARGIN = 2.0  # how far above the cutoff sigma_min must be for the factorisation: it is computed with rounding
 
@@ -30,7 +32,7 @@ def batched_pinv(a: np.ndarray, rcond: float | None = None, scale: float | None 
     scale: None for each matrix's own largest singular value, as in `numpy.linalg.pinv`; or one number for all, such as
         the largest singular value of the whole stack
 
-    Raises DataError for arrays that are no stack of finite matrices.
+    Raises DataError for arrays that are no stack of finite matrices, SettingError for an rcond outside [0, 1).
 
     Example
     -------
@@ -40,21 +42,28 @@ def batched_pinv(a: np.ndarray, rcond: float | None = None, scale: float | None 
             [0. , 0. ]]])
     """
     a = np.asarray(a)
+    if a.ndim < 2 or a.dtype.kind not in "biufc" or not np.isfinite(a).all():
+        raise DataError(f"expected finite matrices of shape [..., m, n], got shape {a.shape} of {a.dtype}")
     a = a if a.dtype.kind in "fc" else a.astype(np.float64)
-    if a.ndim < 2 or not np.isfinite(a).all():
-        raise DataError(f"expected finite matrices of shape [..., m, n], got shape {a.shape}")
     rcond = default_rcond(a.dtype) if rcond is None else rcond
+    if not 0 <= rcond < 1:
+        raise SettingError(f"rcond must be at least 0 and below 1, got {rcond}")
     lead, (m, n) = a.shape[:-2], a.shape[-2:]
     if a.size == 0:
         return np.zeros((*lead, n, m), a.dtype)
-    stack = a.reshape(-1, m, n)
-    out = inverses(stack) if m >= n else adjoint(inverses(adjoint(stack)))
-    norms = np.linalg.norm(stack, axis=(1, 2)) if scale is None else scale
-    with np.errstate(divide="ignore"):
+    unit = math.ldexp(1.0, math.frexp(float(np.abs(a).max()))[1] - 1)  # so that no square over- or underflows
+    out = _inverted(a.reshape(-1, m, n) / unit, rcond, None if scale is None else scale / unit)
+    return out.reshape(*lead, n, m) / unit
+
+
+def _inverted(a: np.ndarray, rcond: float, scale: float | None) -> np.ndarray:
+    out = inverses(a) if a.shape[1] >= a.shape[2] else adjoint(inverses(adjoint(a)))
+    norms = np.linalg.norm(a, axis=(1, 2)) if scale is None else scale
+    with np.errstate(divide="ignore", over="ignore"):
         doubtful = ~(1 / np.linalg.norm(out, axis=(1, 2)) > _MARGIN * rcond * norms)
     if doubtful.any():
-        out[doubtful] = _by_svd(stack[doubtful], rcond, scale)
-    return out.reshape(*lead, n, m)
+        out[doubtful] = _by_svd(a[doubtful], rcond, scale)
+    return out
 
 
 def inverses(a: np.ndarray) -> np.ndarray:
