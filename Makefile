@@ -128,6 +128,11 @@ regress: $(VENV)/installed  ## Run the commands on the sample images; fail when 
 		--method least-squares -o $(R)/whole.tif
 	$(RUN) convolve $(R)/whole.tif -k gaussian:sigma=1 --boundary zero --stride 2 -o $(R)/again.tif
 	$(RUN) compare $(R)/again.tif $(R)/half.tif --max-rel 1e-5
+	# Shifts of the input are shifts of the output; by stride 2, half as far, and not as far.
+	$(RUN) verify-equivariance $(S)/camera.png --chain "correlate:$(R)/first.npy,stride=2 maxpool:2" --shift 100,-20
+	$(RUN) verify-equivariance $(S)/camera.png --chain "correlate:$(R)/first.npy,stride=2 maxpool:2" --shift 100,-20 \
+		--output-shift 100,-20; test $$? -eq 1
+	$(RUN) verify-equivariance $(S)/cell.png --operation edges --group rot90
 	@echo "regress: all results are within their tolerances"
 
 readme: $(VENV)/with-test  ## Write the commands' help into README.md.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convtool.deconvolution import Solution, deconvolve
     from convtool.deconvolution.solvers.inverses import batched_pinv
+    from convtool.equivariance import verify_equivariance
     from convtool.gradients import edges, gradient
     from convtool.linear import convolve, correlate
     from convtool.merging import Layer, merge_kernels
@@ -41,8 +42,9 @@ _HOMES = {
     "local": "convtool.windows",
     "local_gradients": "convtool.windows",
     "receptive_fields": "convtool.windows",
+    "verify_equivariance": "convtool.equivariance",
 }
-_MODULES = ("deconvolution", "errors", "fft", "kernels", "matrices", "merging", "metrics", "operators")
+_MODULES = ("deconvolution", "equivariance", "errors", "fft", "kernels", "matrices", "merging", "metrics", "operators")
 
 __all__ = [
     "Layer",
@@ -63,6 +65,7 @@ __all__ = [
     "min_pool",
     "receptive_fields",
     "split_kernel",
+    "verify_equivariance",
 ]
 
 

@@ -27,6 +27,7 @@ COMMANDS = (
     "merge-kernels",
     "plan",
     "split-kernel",
+    "verify-equivariance",
 )
 HEAVY = ("numpy", "scipy", "pyfftw", "PIL", "imageio", "tifffile", "imagecodecs", "astropy")
 AT_ONCE = [
