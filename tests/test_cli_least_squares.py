@@ -251,7 +251,7 @@ def _on_a_terminal(folder: Path, *words: str) -> tuple[int, str]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 def test_progress_is_shown_to_people_only(tmp_path: Path) -> None:
-    saved(tmp_path, y=RNG.random((220, 210)), k=BLUR)
+    saved(tmp_path, y=RNG.random((560, 500)), k=BLUR)
     words = ("deconvolve", "y.npy", "-k", "k.npy", "--boundary", "edge", *METHOD, "-o", "z.npy", "--set", "limit=150")
     status, seen = _on_a_terminal(tmp_path, *words, "--set", "solver=iterative")
     assert status == 0
