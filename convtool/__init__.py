@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from convtool.gradients import edges, gradient
     from convtool.linear import convolve, correlate
     from convtool.merging import Layer, merge_kernels
+    from convtool.merging.splitting import split_kernel
     from convtool.pooling import max_pool, max_pool_indices, mean_pool, min_pool
-    from convtool.splitting import split_kernel
     from convtool.windows import local, local_gradients, receptive_fields
 
 __version__ = "0.1.0"
@@ -32,7 +32,7 @@ _HOMES = {
     "batched_pinv": "convtool.deconvolution.solvers.inverses",
     "Layer": "convtool.merging",
     "merge_kernels": "convtool.merging",
-    "split_kernel": "convtool.splitting",
+    "split_kernel": "convtool.merging.splitting",
     "max_pool": "convtool.pooling",
     "max_pool_indices": "convtool.pooling",
     "min_pool": "convtool.pooling",

@@ -14,8 +14,8 @@ import scipy.ndimage
 from command import contents, notes, refused, report, succeed, value
 
 import convtool
-from convtool import window_functions
 from convtool.cli.commands import local
+from convtool.windows import functions
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
 BUMP = np.array([[0.0, 3.0, 1.0, 0.0], [2.0, 7.0, 4.0, 1.0], [0.0, 5.0, 2.0, 0.0]])  # lopsided
@@ -33,8 +33,8 @@ def bump(tmp_path: Path) -> Path:
 
 
 def test_the_names_are_the_library_s() -> None:
-    assert get_args(local.Combine) == tuple(window_functions.COMBINATIONS)
-    assert get_args(local.Reduce) == tuple(window_functions.REDUCTIONS)
+    assert get_args(local.Combine) == tuple(functions.COMBINATIONS)
+    assert get_args(local.Reduce) == tuple(functions.REDUCTIONS)
 
 
 @pytest.mark.parametrize("picture", ["camera.png", "chelsea.png"])

@@ -25,7 +25,7 @@ from convtool.deconvolution import tikhonov, wiener
 from convtool.equivariance import Convolve, Deconvolve, Edges, Finding, Function, Pool, Verdict, verify_equivariance
 from convtool.equivariance.steps import Applied, Move, Step
 from convtool.errors import DataError, SettingError
-from convtool.layers import Layer
+from convtool.merging.layers import Layer
 
 RNG = np.random.default_rng(21)
 LOPSIDED = np.array([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0], [-7.0, 8.0, 9.0]])

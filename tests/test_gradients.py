@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convtool
-from convtool import fft, gradient_engine, gradients
+from convtool import fft, gradients
 from convtool.errors import DataError, SettingError
+from convtool.gradients import engine
 
 # Derivative taps, and smoothing taps along the other axes, as the field defines them.
 OPERATORS = {
@@ -102,7 +103,7 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, str, str, str, int]:
 def test_every_axis_operator_and_boundary_as_defined(case: tuple[np.ndarray, str, str, str, int]) -> None:
     x, axes, operator, boundary, block = case
     exact = by_loop(x, axes, operator, boundary)
-    with mock.patch.object(gradient_engine, "_BLOCK", block):
+    with mock.patch.object(engine, "_BLOCK", block):
         found = convtool.gradient(x, axes=axes, operator=operator, boundary=boundary)
         length = convtool.edges(x, axes=axes, operator=operator, boundary=boundary)
     assert len(found) == len(exact)
@@ -275,8 +276,8 @@ def test_results_do_not_depend_on_blocks_and_threads(axes: str, operator: str) -
     parts = convtool.gradient(x, axes=axes, operator=operator)
     for block, threads in [(1, 1), (100, 1), (333, 3), (1000, 3)]:
         with (
-            mock.patch.object(gradient_engine, "_BLOCK", block),
-            mock.patch.object(gradient_engine, "_THREADED", 0),
+            mock.patch.object(engine, "_BLOCK", block),
+            mock.patch.object(engine, "_THREADED", 0),
             mock.patch.object(fft.policy, "threads", threads),
         ):
             np.testing.assert_array_equal(convtool.edges(x, axes=axes, operator=operator), whole)
@@ -293,10 +294,10 @@ def test_blocks_hold_what_they_are_allowed() -> None:
         ((64, 64, 1 << 20), (0, 1)),
         ((1 << 24, 2), (0,)),
     ]:
-        lengths = gradient_engine._lengths(shape, spatial)
+        lengths = engine._lengths(shape, spatial)
         margined = [n + 2 * (axis in spatial) for axis, n in enumerate(lengths)]
         assert all(1 <= n <= most for n, most in zip(lengths, shape, strict=True))
-        assert gradient_engine._BLOCK / 16 < math.prod(margined) <= gradient_engine._BLOCK
+        assert engine._BLOCK / 16 < math.prod(margined) <= engine._BLOCK
         assert math.prod(margined) < 2 * math.prod(lengths)
 
 

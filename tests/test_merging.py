@@ -18,8 +18,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from convtool import Layer, exactness, merge_kernels
+from convtool import Layer, merge_kernels
 from convtool.errors import ConvtoolError, DataError, SettingError
+from convtool.merging import exactness
 
 OPERATIONS = ("convolve", "correlate")
 REFUSED = (SettingError, DataError)

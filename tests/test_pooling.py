@@ -19,8 +19,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import convtool
-from convtool import reductions, running
 from convtool.errors import DataError, SettingError
+from convtool.pooling import reductions, running
 
 RNG = np.random.default_rng(5)
 FLOATS = ("float16", "float32", "float64")

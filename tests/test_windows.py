@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convtool
-from convtool import model, window_engine, window_functions
+from convtool import model
 from convtool.errors import ConvtoolError, DataError, SettingError
+from convtool.windows import engine, functions
 
 COMBINE: dict[str, Callable[[float, float], float]] = {
     "mul": lambda x, w: x * w,
@@ -114,8 +115,8 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def test_every_name_is_tested() -> None:
-    assert set(COMBINE) == set(window_functions.COMBINATIONS)
-    assert set(REDUCE) == set(window_functions.REDUCTIONS)
+    assert set(COMBINE) == set(functions.COMBINATIONS)
+    assert set(REDUCE) == set(functions.REDUCTIONS)
 
 
 @pytest.mark.parametrize(("combine", "reduce"), PAIRS)
@@ -212,8 +213,8 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch, block: int, layout:
     given: dict[str, Any] = {"kernel_axes": letters, "groups": groups, "stride": (2, 1), "boundary": "symmetric"}
     usual = convtool.local(x, weights, "tan-add", "sum", **given)
     slopes = [convtool.local_gradients(x, weights, usual, "tan-add", r, **given) for r in ("prod", "max")]
-    monkeypatch.setattr(window_engine, "_BLOCK", block)
-    monkeypatch.setattr(window_engine, "_MOST_VALUES", block)
+    monkeypatch.setattr(engine, "_BLOCK", block)
+    monkeypatch.setattr(engine, "_MOST_VALUES", block)
     np.testing.assert_array_equal(convtool.local(x, weights, "tan-add", "sum", **given), usual)
     for reduce, expected in zip(("prod", "max"), slopes, strict=True):
         found = convtool.local_gradients(x, weights, usual, "tan-add", reduce, **given)

@@ -10,7 +10,7 @@ import numpy as np
 from convtool.cli import reading, sidecar
 from convtool.cli.options import PARSERS
 from convtool.errors import SettingError
-from convtool.layers import Layer
+from convtool.merging.layers import Layer
 
 if TYPE_CHECKING:
     from convtool.cli.job import Job

@@ -23,7 +23,7 @@ import numpy as np
 
 from convtool import files, images
 from convtool.errors import ConvtoolError, DataError, FileError, SettingError
-from convtool.layers import Layer, stages
+from convtool.merging.layers import Layer, stages
 
 if TYPE_CHECKING:
     from convtool.cli.job import Job

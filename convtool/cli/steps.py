@@ -22,7 +22,7 @@ from convtool.cli.options import PARSERS, numbers
 from convtool.deconvolution import DEFAULT_METHOD, methods
 from convtool.equivariance import Convolve, Deconvolve, Edges, Function, Pool
 from convtool.errors import DataError, FileError, SettingError, listed
-from convtool.layers import Layer
+from convtool.merging.layers import Layer
 from convtool.registry import assignments, fields
 
 if TYPE_CHECKING:

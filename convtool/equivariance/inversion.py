@@ -13,7 +13,7 @@ from convtool import deconvolution, model
 from convtool.equivariance import rounding
 from convtool.equivariance.steps import Applied, Move, Step, Windows, blank, built_model, is_symmetric_model
 from convtool.errors import DataError
-from convtool.layers import Layer
+from convtool.merging.layers import Layer
 
 
 @final

@@ -15,12 +15,12 @@ from typing import Any, final
 
 import numpy as np
 
-from convtool import gradients, linear, model, pooling, pooling_geometry
+from convtool import gradients, linear, model, pooling
 from convtool.axes import Arrangement, spatial_of
 from convtool.equivariance import rounding
 from convtool.geometry import Geometry, resolve
-from convtool.layers import Layer
-from convtool.pooling_geometry import Stride, Window
+from convtool.merging.layers import Layer
+from convtool.pooling.geometry import Stride, Window
 
 _SAME_TAP = 8 * np.finfo(np.float64).eps  # relative to the largest: generated kernels are symmetric to rounding
 
@@ -155,8 +155,8 @@ class Pool(Step):
         plain = replace(self, ceil_mode=False)._built([n + room for n in shape], axes)
         return _is_turnable(plain.arrangement.spatial, plain.geometry)
 
-    def _built(self, shape: Sequence[int], axes: str) -> pooling_geometry.Pooling:
-        return pooling_geometry.build(
+    def _built(self, shape: Sequence[int], axes: str) -> pooling.geometry.Pooling:
+        return pooling.geometry.build(
             shape,
             self.window,
             axes=axes,

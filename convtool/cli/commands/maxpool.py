@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from convtool.cli.job import Job
     from convtool.files import Staging
     from convtool.images import Image
-    from convtool.pooling_geometry import Pooling
+    from convtool.pooling.geometry import Pooling
 
 _Window = Annotated[
     str,
@@ -94,11 +94,12 @@ def run(
     _check_indices(indices, op)
     import numpy as np
 
-    from convtool import pooling, pooling_geometry
+    from convtool import pooling
     from convtool.cli.facts import describe_result
     from convtool.cli.job import Job
     from convtool.cli.reading import read_image
     from convtool.cli.writing import Destination, alpha_on, target_of, write_image
+    from convtool.pooling import geometry
 
     job = Job(context, inputs=[image], outputs=[output, indices])
     to = Destination(output, format, dtype, scale)
@@ -107,7 +108,7 @@ def run(
     target = target_of(job, source, "pooled", to)
     places = None
     with job.timed("computing"):
-        built = pooling_geometry.build(source.data.shape, sides, axes=source.axes, **settings)
+        built = geometry.build(source.data.shape, sides, axes=source.axes, **settings)
         if indices is None:
             y = pooling.apply(built, source.data, op)
         else:

@@ -12,7 +12,7 @@ from convtool.errors import SettingError
 
 if TYPE_CHECKING:
     from convtool.cli.job import Job
-    from convtool.splitting import Split
+    from convtool.merging.splitting import Split
 
 _ROWS = 12  # of the table of errors that is printed
 _ROUNDING = 1e-14  # relative error below which a further rank is no use
@@ -61,8 +61,8 @@ def run(
     from convtool.cli.job import Job
     from convtool.cli.reading import read_kernel
     from convtool.kernels import is_spec
-    from convtool.layers import Layer
-    from convtool.splitting import split_kernel
+    from convtool.merging.layers import Layer
+    from convtool.merging.splitting import split_kernel
 
     stem = _stem(kernel if output is None else output, is_given=output is not None, is_family=is_spec(kernel))
     job = Job(context, inputs=[kernel, *sidecar.existing([kernel])], outputs=[])

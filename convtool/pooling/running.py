@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convtool import boundary
-from convtool.reductions import Planes, Reduction
+from convtool.pooling.reductions import Planes, Reduction
 
 _BLOCK = 1 << 20  # bytes of a plane; smaller ones fit more caches, but cost the interpreter more than that saves
 _LONG = 1500  # samples in a row from which NumPy's loop over rows costs little

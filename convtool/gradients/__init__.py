@@ -36,7 +36,7 @@ from convtool import axes as axes_
 from convtool import boundary as boundary_
 from convtool import model
 from convtool.errors import SettingError, listed
-from convtool.gradient_engine import Block, Field, Stencil, compute
+from convtool.gradients.engine import Block, Field, Stencil, compute
 
 _STENCILS = {
     "central": Stencil(),

@@ -12,7 +12,7 @@ reads no pixel gives that lowest value; it has no mean.
 
 Maxima and minima keep the dtype, infinities are numbers, and NaN propagates. The index of a maximum is that of the
 first one in the order of Z, Y, X; where there is a NaN it is that of the last NaN, as torch's loop gives.
-`convtool.running` is how it is computed.
+`convtool.pooling.running` is how it is computed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from convtool import model, reductions, running
+from convtool import model
 from convtool.axes import spelled
 from convtool.errors import DataError, SettingError, listed
 from convtool.geometry import Geometry, Padding
-from convtool.pooling_geometry import Pooling, Stride, Window, build
-from convtool.reductions import Planes, Reduction
+from convtool.pooling import reductions, running
+from convtool.pooling.geometry import Pooling, Stride, Window, build
+from convtool.pooling.reductions import Planes, Reduction
 
 OPERATIONS = ("max", "min", "mean")
 

@@ -3,7 +3,7 @@
     v[o, i, m, j] = c(x_ext[i, j s + m d], w[o, i, m])       y[o, j] = r over all (i, m) of v[o, i, m, j]
 
 for every image and group; taps count in C order of (i, m), and every tap counts, also those of weight zero. The
-derivatives of L = sum(gradient y), with the slopes of c and r from `window_functions`, are
+derivatives of L = sum(gradient y), with the slopes of c and r from `functions`, are
 
     dL/dx_ext[i, j s + m d] += sum_o gradient[o, j] dr/dv[o, i, m, j] dc/dx
     dL/dw[o, i, m]           = sum_{n, j} gradient[o, j] dr/dv[o, i, m, j] dc/dw
@@ -25,7 +25,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from convtool.boundary import extend, fold
 from convtool.geometry import Geometry
-from convtool.window_functions import Combination, Reduction
+from convtool.windows.functions import Combination, Reduction
 
 _BLOCK = 1 << 15  # samples of output a block: with its operands it fits a core's second-level cache
 _MOST_VALUES = 1 << 20  # samples of output times taps a block, where the values of all taps are kept

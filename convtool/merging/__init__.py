@@ -24,7 +24,7 @@ They agree
     any boundary, where the first kernel has one tap along the axis, s1 = 1, p1 = 0 (zero boundary: b1 = 0);
     wherever else the taps happen to cancel, such as symmetric kernels under the symmetric boundary.
 
-Which outputs differ is in `convtool.exactness`: row k of (chain - merge) is zero or not.
+Which outputs differ is in `convtool.merging.exactness`: row k of (chain - merge) is zero or not.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ from functools import cached_property, reduce
 
 import numpy as np
 
-from convtool import exactness, layers, linear, model
+from convtool import linear, model
 from convtool.axes import Arrangement
 from convtool.errors import SettingError
-from convtool.layers import Layer, Stage
-from convtool.products import product
+from convtool.merging import exactness, layers
+from convtool.merging.layers import Layer, Stage
+from convtool.merging.products import product
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convtool import layers
 from convtool.errors import SettingError
-from convtool.layers import Layer, Stage
+from convtool.merging import layers
+from convtool.merging.layers import Layer, Stage
 
 
 @dataclass(frozen=True, eq=False)

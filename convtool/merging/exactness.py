@@ -20,11 +20,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from convtool import layers
 from convtool.axes import spelled
 from convtool.errors import SettingError
 from convtool.kernel import Kernel
-from convtool.layers import Stage, power_of_two
+from convtool.merging import layers
+from convtool.merging.layers import Stage, power_of_two
 
 _DRAWS, _LARGEST = 2, 1 << 16
 _DIRECT = 1 << 27  # taps x samples up to which sums are taken one by one, with rounding that stays where it arises

@@ -12,7 +12,7 @@ y[o] = r over (i, m) of c(x[i], w[o, i, m]).
     absdiff   sum      the L1 distance of every window from a template: small where it matches
     tan-add   prod     the product of tan(x + w)
 
-Every tap counts, also a zero. `window_functions` has all names with their derivatives, `window_engine` the passes.
+Every tap counts, also a zero. `functions` has all names with their derivatives, `engine` the passes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ import numpy as np
 
 from convtool import axes as axes_
 from convtool import boundary as boundary_
-from convtool import geometry, kernel, model, window_engine
+from convtool import geometry, kernel, model
 from convtool.errors import DataError, SettingError
 from convtool.geometry import Padding
 from convtool.kernel import Origin
-from convtool.window_functions import Function, combination, differentiable, reduction
+from convtool.windows import engine
+from convtool.windows.functions import Function, combination, differentiable, reduction
 
 
 def local(
@@ -109,7 +110,7 @@ def apply(built: model.Model, x: np.ndarray, combine: Function, reduce: Function
     """The operation on x with the weights and windows of a model of correlation, in x's order of axes."""
     operator = built.operator
     pair = combination(combine, operator.dtype), reduction(reduce, operator.dtype)
-    y = window_engine.apply(*_grouped(built, x), operator.geometry, *pair)
+    y = engine.apply(*_grouped(built, x), operator.geometry, *pair)
     return built.restore(y.reshape(-1, *operator.out_shape))
 
 
@@ -181,7 +182,7 @@ def local_gradients(
     canonical, taps = _grouped(built, x)
     incoming = _canonical_gradient(built, np.asarray(gradient))
     shaped = incoming.reshape(len(canonical), len(taps), taps.shape[1], *incoming.shape[2:])
-    d_x, d_taps = window_engine.gradients(canonical, taps, shaped, built.operator.geometry, *pair)
+    d_x, d_taps = engine.gradients(canonical, taps, shaped, built.operator.geometry, *pair)
     return built.restore(d_x.reshape(-1, *built.operator.in_shape)), _as_given(d_taps, built.kernel_axes)
 
 
@@ -243,7 +244,7 @@ def receptive_fields(
     if windows.extended != windows.grid:
         inner = boundary_.extend(inner, windows.padding, windows.boundary)
     places = [order.index(letter) for letter in letters]
-    return window_engine.fields(inner, windows).transpose(*places, *range(x.ndim, x.ndim + len(extent)))
+    return engine.fields(inner, windows).transpose(*places, *range(x.ndim, x.ndim + len(extent)))
 
 
 def _extent(window: int | Sequence[int], letters: str) -> tuple[int, ...]:

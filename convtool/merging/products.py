@@ -14,7 +14,7 @@ import numpy as np
 
 from convtool.errors import DataError
 from convtool.kernel import Kernel
-from convtool.layers import Stage, power_of_two
+from convtool.merging.layers import Stage, power_of_two
 from convtool.operators import Convolution
 
 _EXACT_PRODUCTS = 1 << 28  # up to which they are summed one by one, which is exact for integers
