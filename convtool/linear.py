@@ -148,11 +148,12 @@ def apply(built: model.Model, x: np.ndarray, bias: np.ndarray | None = None) -> 
     """The result of a model's operator on x, in x's order of axes, plus a bias [c_out]."""
     y = built.operator.forward(built.canonical(x))
     if bias is not None:
-        y += _checked_bias(bias, y.shape[1]).astype(y.dtype).reshape(-1, *[1] * (y.ndim - 2))
+        y += checked_bias(bias, y.shape[1]).astype(y.dtype).reshape(-1, *[1] * (y.ndim - 2))
     return built.restore(y)
 
 
-def _checked_bias(bias: np.ndarray, channels: int) -> np.ndarray:
+def checked_bias(bias: np.ndarray, channels: int) -> np.ndarray:
+    """The bias as numbers [c_out], or [1]; raises DataError."""
     bias = np.asarray(bias)
     if bias.dtype.kind not in "biuf" or bias.size not in (1, channels) or not np.isfinite(bias).all():
         raise DataError(f"the bias must be {channels} finite numbers, one per output channel, got shape {bias.shape}")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 README = Path(__file__).parent.parent / "README.md"
 _BLOCK = re.compile(r"<!-- help: (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+_START = "<!-- help: {0} -->\n<details><summary>{0} --help</summary>\n\n```text\n"
+_END = "```\n\n</details>\n<!-- end -->"
 
 
 def help_of(command: str) -> str:
@@ -26,7 +28,7 @@ def help_of(command: str) -> str:
 
 def with_help(text: str) -> str:
     """The README with every help block as the commands print it now."""
-    return _BLOCK.sub(lambda m: f"<!-- help: {m[1]} -->\n```text\n{help_of(m[1])}```\n<!-- end -->", text)
+    return _BLOCK.sub(lambda m: _START.format(m[1]) + help_of(m[1]) + _END, text)
 
 
 def documented_commands(text: str) -> set[str]:

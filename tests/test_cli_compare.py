@@ -174,3 +174,13 @@ def test_inputs_stay_and_nothing_is_added(tmp_path: Path, pair: tuple[np.ndarray
     files = contents(tmp_path)
     succeed("compare", tmp_path / "a.png", tmp_path / "b.npy")
     assert contents(tmp_path) == files
+
+
+def test_one_channel_or_one_image_is_the_same_with_an_axis_for_it(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((7, 9))
+    for name, shape in (("yx", (7, 9)), ("cyx", (1, 7, 9)), ("ncyx", (1, 1, 7, 9)), ("colour", (3, 7, 9))):
+        np.save(tmp_path / f"{name}.npy", np.broadcast_to(x, shape))
+    for a, b in (("yx", "cyx"), ("cyx", "yx"), ("ncyx", "yx"), ("yx", "ncyx"), ("cyx", "ncyx")):
+        succeed("compare", f"{a}.npy", f"{b}.npy", "--max-abs", "0", cwd=tmp_path)
+    assert "shape 3x7x9" in refused(tmp_path, "compare", "colour.npy", "yx.npy", cwd=tmp_path)
+    assert "expected axes CYX" in refused(tmp_path, "compare", "yx.npy", "colour.npy", cwd=tmp_path)

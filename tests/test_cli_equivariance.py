@@ -275,7 +275,7 @@ def test_a_function_prints_no_results(here: Path) -> None:
         (("--function", "mine:origin_off", "--border", "1"), "the windows lie off their centre"),
         (("--function", "mine:wrong_stride"), "no output shift nearby"),
         (("--function", "mine:wrong_stride", "--set", "stride=2"), "no output shift nearby"),
-        (("--function", "mine:outside_zero"), "say how wide the border is (--border N"),
+        (("--function", "mine:outside_zero"), "say how wide the border is (--border 1, border=1 in Python)"),
         (("--function", "mine:one_pixel"), "worst at Y="),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
@@ -389,7 +389,7 @@ MOVES: list[tuple[tuple[str, ...], int, list[str]]] = [
     (
         ("k.npy", "flips"),
         1,
-        ["not symmetric under flip Y, flip X, flip YX", "symmetric under no move of this group"],
+        ["does not hold: the kernels are symmetric under none of flip Y, flip X, flip YX"],
     ),
     (("r.npy", "flips", "origin=first"), 1, ["flip Y: does not hold", "the origin is not central"]),
     (("r.npy", "flips", "stride=2"), 1, ["flip Y: holds", "flip X: does not hold", "the stride 2 does not divide"]),
@@ -432,7 +432,7 @@ def test_flips_of_the_other_operations(here: Path) -> None:
     assert [each.status for each in right] == [0, 0, 0], right
     assert (off_centre.status, forward.status) == (1, 1)
     assert b"the origin is not central" in off_centre.stdout
-    assert b"symmetric under no move" in forward.stdout
+    assert b"symmetric under none of" in forward.stdout
 
 
 # What is written ------------------------------------------------------------------------------------------------------

@@ -214,3 +214,8 @@ def test_standard_output_holds_the_result_alone(image: Path, words: str) -> None
     assert verbose.stdout == plain.stdout != b""
     assert verbose.stderr != ""
     assert (image.parent / "r.json").stat().st_size > 0
+
+
+def test_a_mistyped_command_is_guessed(tmp_path: Path) -> None:
+    assert "No such command 'maxpol': did you mean maxpool?" in refused(tmp_path, "maxpol", "x.png")
+    assert "did you mean" not in refused(tmp_path, "zzz", "x.png")

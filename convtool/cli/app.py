@@ -21,6 +21,17 @@ class Commands(TyperGroup):
         folder = importlib.import_module(_FOLDER).__path__
         return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(folder))
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except typer.BadParameter.__mro__[1] as error:  # click's UsageError, which Typer does not export
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], self.list_commands(ctx), 1)
+            if near:
+                error.message = f"No such command '{args[0]}': did you mean {near[0]}?"
+            raise
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in self.list_commands(ctx):
             return None

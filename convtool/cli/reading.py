@@ -77,8 +77,17 @@ def read_reference(job: Job, name: str, axes: str | None, nan: str) -> images.Im
 
 
 def aligned(truth: images.Image, axes: str, shape: tuple[int, ...]) -> np.ndarray:
-    """An image's values with these axes; raises DataError when it is no image of this shape."""
-    if sorted(truth.axes) != sorted(axes) or (values := transposed(truth.data, truth.axes, axes)).shape != shape:
+    """An image's values with these axes; raises DataError when it is no image of this shape.
+
+    One image, or one channel, is the same with an axis for it and without.
+    """
+    given, letters = truth.data, truth.axes
+    for letter in "NC":
+        if letter in letters and letter not in axes and given.shape[letters.index(letter)] == 1:
+            given, letters = given.squeeze(letters.index(letter)), letters.replace(letter, "")
+        elif letter in axes and letter not in letters:
+            given, letters = given[None], letter + letters
+    if sorted(letters) != sorted(axes) or (values := transposed(given, letters, axes)).shape != shape:
         raise DataError(
             f"{truth.name} has axes {truth.axes}, shape {spelled(truth.data.shape)}, expected axes {axes},"
             f" shape {spelled(shape)}: compare images of one shape"

@@ -15,19 +15,20 @@ def is_terminal() -> bool:
 
 def show_report(report: Report, table: bool) -> None:
     """Print the table, if wanted, and the notes, always; a full or closed standard error is no failure of the work."""
-    with suppress(OSError, ValueError):
+    rows = report.rows() if table else []
+    with suppress(OSError, ValueError):  # as a closed stream raises, which is why the rows are made before
         if sys.stderr is None:
             return
         if table and is_terminal():
-            _rich_table(report)
-        elif table:
-            for label, text in report.rows():
+            _rich_table(rows)
+        else:
+            for label, text in rows:
                 print(f"{label:>10}  {printable(text)}", file=sys.stderr)
         for note in report.notes:
             print(f"convtool: note: {printable(note)}", file=sys.stderr)
 
 
-def _rich_table(report: Report) -> None:
+def _rich_table(rows: list[tuple[str, str]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -35,7 +36,7 @@ def _rich_table(report: Report) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", justify="right", no_wrap=True)
     table.add_column(overflow="fold")
-    for label, text in report.rows():
+    for label, text in rows:
         table.add_row(label, Text(printable(text)))
     Console(stderr=True, highlight=False).print(table)
 

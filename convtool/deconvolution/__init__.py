@@ -86,11 +86,11 @@ class Solution:
     others: answers of other methods to compare x with, by the metrics' name for them
     """
 
-    x: np.ndarray
+    x: np.ndarray = field(repr=False)
     stop: str
     metrics: dict[str, Any]
     notes: tuple[str, ...]
-    others: dict[str, np.ndarray] = field(default_factory=dict)
+    others: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
 def deconvolve(
@@ -171,7 +171,7 @@ def deconvolve(
 def solve(built: Model, y: np.ndarray, method: Any, rounding: Rounding | None) -> Solution:
     """The solution for data y of a model that was built for them; see `deconvolve`.
 
-    `rounding` is what rounding left in y, None for data that were not rounded.
+    `rounding` is what rounding to integers left in y, None for floats.
     """
     name, options = _resolved(method)
     data = built.canonical(y)
@@ -182,12 +182,9 @@ def solve(built: Model, y: np.ndarray, method: Any, rounding: Rounding | None) -
         **residuals(built.operator, estimate.x, data),
         **estimate.metrics,
     }
-    notes = estimate.notes
-    if rounding is not None:
-        measured, more = _rounding_told(estimate, data, rounding, name)
-        metrics, notes = metrics | measured, notes + more
+    measured, told = _rounding_told(estimate, data, rounding, name)
     others = {name: built.restore(x) for name, x in estimate.others.items()}
-    return Solution(built.restore(estimate.x), estimate.stop.value, metrics, notes, others)
+    return Solution(built.restore(estimate.x), estimate.stop.value, metrics | measured, estimate.notes + told, others)
 
 
 def _resolved(method: Any) -> tuple[str, Any]:
@@ -215,27 +212,29 @@ def residuals(operator: Convolution, x: np.ndarray, y: np.ndarray) -> dict[str, 
 
 
 def _rounding_told(
-    estimate: Estimate, y: np.ndarray, rounding: Rounding, name: str
+    estimate: Estimate, y: np.ndarray, rounding: Rounding | None, name: str
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     """The relative error of x that rounding of the data explains, for the metrics, and what to say of it.
 
-    Rounding is white noise of its level, which x has amplified by `noise_gain`; where that is unknown, by no more than
-    the condition number. The size of x is taken as ||y|| over the operator's norm, which it has at least (and about,
-    for a blur).
+    Rounding is white noise of its level (of floats in proportion to them), which x has amplified by `noise_gain`; where
+    that is unknown, by about the condition number at most. The size of x is taken as ||y|| over the operator's norm,
+    which it has at least (and about, for a blur).
     """
     import numpy as np
 
     data, found = float(np.linalg.norm(y.ravel().astype(np.float64))), estimate.metrics
-    share = rounding.level * float(np.sqrt(y.size)) / data if data else 0.0
+    share, what = float(np.finfo(y.dtype).eps) / 12**0.5, str(y.dtype)
+    if rounding is not None:
+        share, what = rounding.level * float(np.sqrt(y.size)) / (data or np.inf), f"{rounding.bits} bits"
     if share and "noise_gain" in found:
         error = found["noise_gain"] * found["operator_norm"] * share
         advice = "; try --method tikhonov" if name == "pinv" else ""
-        said = f"rounding to {rounding.bits} bits alone explains an error of {100 * error:.3g} %{advice}"
+        said = f"rounding to {what} alone explains an error of {100 * error:.3g} %{advice}"
         return {"rounding_error": error}, (said,) if error > _NOTEWORTHY_ROUNDING else ()
     if share and (found.get("condition") or 0.0) * share > _NOTEWORTHY_ROUNDING:
         return {}, (
-            f"rounding to {rounding.bits} bits is {100 * share:.2g} % of the data, and the operator may amplify it up"
-            f" to {found['condition']:.2g} times",
+            f"rounding to {what} is {100 * share:.2g} % of the data, and the inverse may amplify it"
+            f" {found['condition']:.2g} times",
         )
     return {}, ()
 

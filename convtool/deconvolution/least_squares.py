@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _WORSE = 10.0  # from how many times the residual on the periodic inverse's is worth a sentence
 _RESIDUAL = 1e-4  # and from which relative residual on
 _AMPLIFIES = 1e3  # condition number from which on data must be better than photographs are
+_UNEXPLAINED = 0.02  # relative residual from which on more than a photograph's noise is left
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
         found.append(answer)
     metrics = _measured(found, system.scale, y.dtype)
     stop = _stopped(found, metrics)
-    notes = [*_trust(metrics, stop), *_further(stop, system, aim), *_undetermined(operator, metrics)]
+    residual = residuals(operator, x, y)["relative_residual"]
+    notes = [*_unexplained(residual, options.damping), *_trust(metrics, stop), *_further(stop, system, aim)]
+    notes += _undetermined(operator, metrics)
     periodic, others = _periodic(system, y), {}
     if periodic is not None:
         others["periodic"] = periodic
@@ -85,7 +88,7 @@ def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
             "relative_residual": residuals(operator, periodic, y)["relative_residual"],
             "norm": float(np.linalg.norm(periodic.ravel().astype(np.float64))),
         }
-        notes += _compared(metrics["periodic"]["relative_residual"], residuals(operator, x, y)["relative_residual"])
+        notes += _compared(metrics["periodic"]["relative_residual"], residual)
     return Estimate(x, stop, metrics, tuple(notes), others)
 
 
@@ -144,6 +147,16 @@ def _stopped(found: list[Answer], metrics: dict[str, Any]) -> Stopped:
     )
 
 
+def _unexplained(residual: float, damping: float) -> list[str]:
+    """What to check where the best solution explains the data badly: that is how wrong settings show."""
+    if damping or residual < _UNEXPLAINED:
+        return []
+    return [
+        f"{100 * residual:.2g} % of the data cannot come from any image through this kernel and these settings: that is"
+        " noise, or a bias that was added, or another kernel, operation, boundary, padding or origin"
+    ]
+
+
 def _trust(metrics: dict[str, Any], stop: Stopped) -> list[str]:
     """How near the least-squares solution is, and what that rests on; what errors of the data do to it."""
     bound, source, condition = metrics["error_bound"], metrics["condition_source"], _brief(metrics["condition"])
@@ -156,9 +169,14 @@ def _trust(metrics: dict[str, Any], stop: Stopped) -> list[str]:
         near = f"the least-squares solution is met to {_brief(bound)}: {known}, allows no more at this residual"
     else:
         near = f"the least-squares solution is met to about {_brief(bound)}, if {known}, is right"
+    if metrics["condition"] <= _AMPLIFIES:
+        return [near]
     damping = _brief(0.01 * metrics["operator_norm"])
-    grows = f"errors of the data may be amplified {condition} times: damping, such as {damping}, holds them down"
-    return [near, grows] if metrics["condition"] > _AMPLIFIES else [near]
+    return [
+        near,
+        f"the truth may be further away: errors of the data are amplified up to {condition} times; where they are"
+        f" noise, --set damping={damping} (1 % of the operator's norm) or so holds them down",
+    ]
 
 
 def _further(stop: Stopped, system: System, aim: Aim) -> list[str]:
@@ -200,7 +218,7 @@ def _compared(periodic: float, own: float) -> list[str]:
     """A sentence where the periodic inverse would have been much worse."""
     if periodic < max(_WORSE * own, _RESIDUAL):
         return []
-    share = f"{100 * periodic:.2g} % of the data"
+    share = f"{100 * periodic:.2g} % of the data" if periodic < 1 else f"{periodic:.3g} times the data"
     return [f"the periodic inverse (pinv with boundary periodic) would have left a residual of {share}"]
 
 

@@ -124,8 +124,8 @@ def border_told(chain: Sequence[Step], tracks: Mapping[str, Track]) -> str:
     functions = [step for step in chain if isinstance(step, Function)]
     if any(step.border is None for step in functions):
         return (
-            "what lies outside the frame is not periodic: if it need not be, say how wide the border is (--border N,"
-            " border=N in Python)"
+            "what lies outside the frame is not periodic: if it need not be, say how wide the border is"
+            " (--border {needed}, border={needed} in Python)"
         )
     if functions:
         return "the border is wider than was said, or the windows lie off their centre"

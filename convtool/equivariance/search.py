@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from convtool.axes import spatial_of
 from convtool.equivariance import comparison
 from convtool.equivariance.expectations import Track
 
@@ -24,7 +23,10 @@ def explain(
     allowed: float,
     border: str,
 ) -> str:
-    """A sentence: another output shift for which the equality holds, or that only the border differs, and `border`."""
+    """A sentence: another output shift for which the equality holds, or that only the border differs, and `border`.
+
+    In `border`, {needed} stands for the border that a function would have to have.
+    """
     predicted = tuple(track.shift for track in tracks.values())
     strides = tuple(track.stride for track in tracks.values())
     for shift in _candidates(taken, predicted, strides):
@@ -34,18 +36,30 @@ def explain(
             why = f": the stride is {_one(strides)}" if shift == predicted and set(strides) != {1} else ""
             return f"holds for an output shift of {_one(shift)}, not {_one(taken)}{why}"
     error = comparison.shifted(moved, reference, axes, taken)
-    width = _border(np.where(comparison.valid(tracks, taken, axes), error, 0.0) > allowed, axes)
+    wrong = np.where(comparison.valid(tracks, taken, axes), error, 0.0) > allowed
+    width, needed = _border(wrong, axes, tracks, taken)
     if 2 * width < min(error.shape[axes.index(letter)] for letter in tracks):
-        return f"only outputs within {width} of the border differ: {border}"
+        return f"only outputs within {width} of the frame differ: {border.format(needed=needed)}"
     return "no output shift nearby explains it"
 
 
-def _border(wrong: np.ndarray, axes: str) -> int:
-    """The width of the frame that holds everything that is wrong."""
+def _border(wrong: np.ndarray, axes: str, tracks: Mapping[str, Track], taken: tuple[int, ...]) -> tuple[float, int]:
+    """The width of the frame that holds everything wrong, and that of a border which, moved by the shift, explains it.
+
+    The width is infinite where nothing wrong lies at the edge of what is compared: then it is no matter of borders.
+    """
     places = np.argwhere(wrong)
-    spatial = [axes.index(letter) for letter in spatial_of(axes)]
-    gaps = np.minimum(places, np.array(wrong.shape) - 1 - places)[:, spatial]
-    return int(gaps.min(axis=1).max()) + 1
+    from_frame, from_edge, from_border = [], [], []
+    for (letter, track), shift in zip(tracks.items(), taken, strict=True):
+        at, last = places[:, axes.index(letter)], wrong.shape[axes.index(letter)] - 1
+        before, after = comparison.ends(track.valid)
+        from_frame += [at, last - at]
+        from_edge += [at - before, last - after - at]
+        from_border += [at - max(shift, 0), last - at - max(-shift, 0)]
+    if np.min(from_edge) > 0:
+        return np.inf, 0
+    width, needed = (int(np.min(gaps, axis=0).max()) + 1 for gaps in (from_frame, from_border))
+    return width, max(needed, 1)
 
 
 def _candidates(taken: Sequence[int], predicted: Sequence[int], strides: Sequence[int]) -> Iterator[tuple[int, ...]]:

@@ -33,6 +33,12 @@ _SetOption = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="An option of the method; may be repeated.", show_default=False),
 ]
 _OperationOption = Annotated[Literal["convolve", "correlate"], typer.Option("--operation", help="What made the image.")]
+_BiasOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bias", metavar="FILE", help=".npy with one number per channel of the image, subtracted.", show_default=False
+    ),
+]
 _ShapeOption = Annotated[
     str | None,
     typer.Option(
@@ -59,6 +65,7 @@ def run(
     image_shape: _ShapeOption = None,
     origin: options.OriginOption = "center",
     groups: options.GroupsOption = 1,
+    bias: _BiasOption = None,
     axes: options.AxesOption = None,
     kernel_axes: options.KernelAxesOption = None,
     normalize: options.NormalizeOption = False,
@@ -92,11 +99,12 @@ def run(
     from convtool.cli.progress import shown
     from convtool.cli.writing import Destination, target_of, write_image
 
-    job = Job(context, inputs=[image, kernel, reference], outputs=[output], threads=threads)
+    job = Job(context, inputs=[image, kernel, bias, reference], outputs=[output], threads=threads)
     to = Destination(output, format, dtype, scale)
     source = reading.read_image(job, image, axes, nan)
     taps = reading.read_kernel(job, kernel, normalize)
-    settings, bias = sidecar.applied(job, kernel, taps, settings)
+    settings, offset = sidecar.applied(job, kernel, taps, settings)
+    offset = offset if bias is None else reading.read_bias(job, bias)
     truth = None if reference is None else reading.read_reference(job, reference, axes, nan)
     target = target_of(job, source, "deconvolved", to)
     _leave_memory()
@@ -104,7 +112,7 @@ def run(
         y = reading.light(source.data, linear, precision)
         built = build_model(job, source, y, taps, True, settings)
         true = None if truth is None else reading.aligned(truth, built.input_axes, built.input_shape)
-        y, rounding = _without(bias, y, built), reading.rounding_of(source.data, linear)
+        y, rounding = _without(offset, y, built), reading.rounding_of(source.data, linear)
         solution = deconvolution.solve(built, y, chosen, rounding)
         x, *others = (reading.code_values(source, linear, each) for each in (solution.x, *solution.others.values()))
     with job.timed("measuring"):
@@ -129,10 +137,13 @@ def _leave_memory() -> None:
 
 def _without(bias: np.ndarray | None, y: np.ndarray, built: Model) -> np.ndarray:
     """The data without the bias [c_out] that was added to them."""
+    from convtool import linear
+
     if bias is None:
         return y
     shape = [-1 if letter == "C" else 1 for letter in built.arrangement.axes]
-    return y.astype(built.operator.dtype) - bias.astype(built.operator.dtype).reshape(shape)
+    checked = linear.checked_bias(bias, built.operator.out_shape[0])
+    return y.astype(built.operator.dtype) - checked.astype(built.operator.dtype).reshape(shape)
 
 
 def _alpha(job: Job, source: Image, lengths: dict[str, int]) -> np.ndarray | None:

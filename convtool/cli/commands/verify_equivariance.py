@@ -228,11 +228,11 @@ def _describe(job: Job, verdict: Verdict, name: str, resolved: dict[str, Any]) -
 
 def _lines(verdict: Verdict) -> list[str]:
     lines = [_line(finding, verdict.axes) for finding in verdict.findings]
+    if not verdict.findings:
+        return [f"does not hold: the kernels are symmetric under none of {', '.join(verdict.skipped)}"]
     if verdict.skipped:
-        lines.append(f"not symmetric under {', '.join(verdict.skipped)}: nothing to expect there")
-    return (
-        lines if verdict.findings else [*lines, "does not hold: the kernels are symmetric under no move of this group"]
-    )
+        lines.append(f"not tried: {', '.join(verdict.skipped)}, under which the kernels are not symmetric")
+    return lines
 
 
 def _line(finding: Finding, axes: str) -> str:
