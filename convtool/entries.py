@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 _BLOCK = 1 << 17  # entries written at a time: their temporaries stay small beside the matrix, and in the cache
+_COUNTING = 13  # bytes an output, while the entries of rows are counted
+_TABLE = 28  # bytes an output and tap of one axis, meanwhile
+_ENTRY = 80  # bytes an entry of a block
 _LARGEST = np.iinfo(np.int32).max
 
 
@@ -38,23 +41,53 @@ def csr(taps: np.ndarray, groups: int, windows: Geometry) -> csr_matrix:
 
     reads = _Reads.of(taps, windows)
     _, o, i = taps.shape[:3]
-    start = np.concatenate([[0], np.cumsum(i * reads.counts())])
-    shape = (groups * o * (len(start) - 1), groups * i * reads.samples)
-    total = groups * o * int(start[-1])
-    index = index_dtype(total, shape[1])
-    data, indices = np.empty((groups, o, start[-1])), np.empty((groups, o, start[-1]), index)
+    outputs = math.prod(windows.outputs)
+    shape = (groups * o * outputs, groups * i * reads.samples)
+    pointers = _pointers(reads.counts(), i, groups * o, shape[1])
+    start, index = pointers[: outputs + 1], pointers.dtype
+    held = int(start[-1])
+    data, indices = np.empty((groups, o, held)), np.empty((groups, o, held), index)
     first = (np.arange(groups) * i * reads.samples).reshape(-1, 1, 1).astype(index)
     used = taps[(slice(None), slice(None), slice(None), *reads.places.T)].reshape(*taps.shape[:2], -1)
-    for rows in _blocks(len(start) - 1, groups * o * i * len(reads.places)):
+    for rows in _blocks(outputs, groups * o * i * len(reads.places)):
         block = (..., slice(start[rows[0]], start[rows[-1] + 1]))
         columns, values = reads.entries(rows, used, i)
         np.add(columns.astype(index), first, out=indices[block])
         data[block] = values
-    pointers = np.append((np.arange(groups * o) * start[-1])[:, None] + start[:-1], total).astype(index)
     matrix = csr_matrix((data.reshape(-1), indices.reshape(-1), pointers), shape=shape)
     matrix.has_canonical_format = True  # else SciPy would look through all of it to find out
     matrix.eliminate_zeros()
     return matrix
+
+
+def _pointers(counts: np.ndarray, channels: int, times: int, columns: int) -> np.ndarray:
+    """Where each row starts, and the end: rows of channels counts[j] entries, all of them so many times in a row.
+
+    In one array, since rows of few entries are no larger than what would be made on the way.
+    """
+    each = channels * int(counts.sum(dtype=np.int64))
+    pointers = np.zeros(times * len(counts) + 1, index_dtype(times * each, columns))
+    start = pointers[: len(counts) + 1]
+    np.cumsum(counts, dtype=pointers.dtype, out=start[1:])
+    start[1:] *= channels
+    for k in range(1, times):
+        np.add(start[1:], k * each, out=pointers[k * len(counts) + 1 : (k + 1) * len(counts) + 1])
+    return pointers
+
+
+def passing_bytes(taps: np.ndarray, groups: int, windows: Geometry) -> int:
+    """Bytes that `csr` takes beside the matrix while it builds, at most.
+
+    They are what each axis's share of the sources takes, and the larger of two: what counting takes, beyond the entries
+    that come after it; or a block of entries, with what is copied where half of them turn out to be zero.
+    """
+    stored, is_used = bound(taps, groups, windows), (taps != 0).any(axis=(0, 1, 2))
+    index = index_dtype(len(windows.grid) * math.prod(windows.grid), 0).itemsize
+    shares = index * sum(windows.outputs) * int(np.count_nonzero(is_used))
+    tables = sum(count * n for count, n in zip(windows.outputs, windows.extent, strict=True))
+    counting = _COUNTING * math.prod(windows.outputs) + _TABLE * tables - 12 * stored
+    has_zeros = bool(((taps == 0) & is_used).any())
+    return shares + max(counting, _ENTRY * max(min(_BLOCK, stored), taps[0].size * groups) + 4 * stored * has_zeros)
 
 
 def bound(taps: np.ndarray, groups: int, windows: Geometry) -> int:
@@ -129,12 +162,13 @@ class _Reads:
 
     def counts(self) -> np.ndarray:
         """[outputs]: how many different samples each output reads."""
+        dtype = index_dtype(len(self.places), 0)
         if self.windows.boundary == "zero":
-            return self._inside_counts()
+            return self._inside_counts().astype(dtype)
         if len(self.places) == math.prod(self.windows.extent):  # all taps: what an output reads is a box
             each = [1 + (np.diff(np.sort(source, axis=1), axis=1) > 0).sum(axis=1) for source in self.windows.sources()]
-            return functools.reduce(np.multiply.outer, each).ravel()
-        counts = np.full(math.prod(self.windows.outputs), len(self.places))
+            return functools.reduce(np.multiply.outer, [n.astype(dtype) for n in each]).ravel()
+        counts = np.full(math.prod(self.windows.outputs), len(self.places), dtype)
         folded = np.zeros(self.windows.outputs, bool)
         for axis, is_ordered in enumerate(self.is_ordered):
             folded |= ~is_ordered.reshape([-1 if axis == other else 1 for other in range(folded.ndim)])
@@ -145,11 +179,12 @@ class _Reads:
         return counts
 
     def _inside_counts(self) -> np.ndarray:
-        counts = np.zeros(self.windows.extent)
+        exact = np.float32 if len(self.places) < 1 << 24 else np.float64
+        counts = np.zeros(self.windows.extent, exact)
         counts[tuple(self.places.T)] = 1
         for source in self.windows.sources():  # each turn consumes the first axis and appends its outputs
-            counts = np.tensordot(counts, (source >= 0).astype(float), axes=(0, 1))
-        return counts.ravel().astype(np.int64)
+            counts = np.tensordot(counts, (source >= 0).astype(exact), axes=(0, 1))
+        return counts.ravel()
 
     def entries(self, rows: np.ndarray, used: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
         """Columns [n] and values [g, o, n] of some outputs' rows, from the used taps [g, o, i t], for i channels."""

@@ -144,6 +144,13 @@ def inputs(
     return tuple((max(1, most - s + 1), most) for most, s in zip(greatest, steps, strict=True))
 
 
+def written(value: Any) -> str:
+    """A setting as it is written on the command line: 2, same, 1,2 or 1:2,0:1."""
+    if isinstance(value, list | tuple):
+        return ",".join(":".join(map(str, item)) if isinstance(item, list | tuple) else str(item) for item in value)
+    return str(value)
+
+
 def _pairs(padding: Padding, span: list[int], before: list[int]) -> tuple[tuple[int, int], ...]:
     if isinstance(padding, str):
         words = {

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convtool import entries, fft, spectral
-from convtool.errors import SettingError
+from convtool.errors import DataError, SettingError
 from convtool.geometry import Geometry
 from convtool.kernel import Kernel
 from convtool.operators import Convolution
@@ -42,12 +42,16 @@ _ROUNDING = 1e-15  # of the largest tap: how far the taps of a product may be fr
 
 @dataclass(frozen=True)
 class Size:
-    """What a matrix takes before it is built; `stored`, and with it `sparse_bytes`, is an upper bound."""
+    """What a matrix takes before it is built; `stored`, and with it `sparse_bytes`, is an upper bound.
+
+    `building_bytes` come on top of `sparse_bytes` while the sparse matrix is built.
+    """
 
     rows: int
     columns: int
     stored: int
     sparse_bytes: int
+    building_bytes: int
     dense_bytes: int
 
 
@@ -60,12 +64,13 @@ def size(operator: Convolution) -> Size:
     >>> from convtool import kernel, matrices, operators
     >>> taps = kernel.build(np.ones((3, 3)), "YX", channels=1)
     >>> matrices.size(operators.Convolution.build(taps, (20, 30), 1))
-    Size(rows=600, columns=600, stored=5400, sparse_bytes=67204, dense_bytes=2880000)
+    Size(rows=600, columns=600, stored=5400, sparse_bytes=67204, building_bytes=433800, dense_bytes=2880000)
     """
     rows, columns = math.prod(operator.out_shape), math.prod(operator.in_shape)
     stored = entries.bound(operator.window.taps, operator.groups, operator.geometry)
     index = entries.index_dtype(stored, columns).itemsize
-    return Size(rows, columns, stored, stored * (8 + index) + (rows + 1) * index, 8 * rows * columns)
+    building = entries.passing_bytes(operator.window.taps, operator.groups, operator.geometry)
+    return Size(rows, columns, stored, stored * (8 + index) + (rows + 1) * index, building, 8 * rows * columns)
 
 
 def dense(operator: Convolution) -> np.ndarray:
@@ -129,7 +134,8 @@ def work(operator: Convolution) -> Work:
         return Work(Route.AXES, 4 * values + max(32 * n * m for n, m in sides), seconds)
     one = size(_single(operator, 0))
     seconds = blocks * _dense_seconds(one.rows, one.columns)
-    return Work(Route.DENSE, 4 * values + one.dense_bytes + one.sparse_bytes, seconds)
+    needed = 4 * values + one.dense_bytes + one.sparse_bytes + one.building_bytes
+    return Work(Route.DENSE, needed, seconds)
 
 
 def singular_values(operator: Convolution) -> np.ndarray:
@@ -175,7 +181,12 @@ class Condition:
 
 
 def condition(values: np.ndarray) -> Condition:
-    """The condition of an operator with these singular values, the largest first."""
+    """The condition of an operator with these singular values, the largest first.
+
+    Raises DataError where there are none.
+    """
+    if len(values) == 0:
+        raise DataError("there are no singular values: a matrix with no rows or columns has no condition")
     largest, smallest = float(values[0]), float(values[-1])
     rank = int(np.count_nonzero(values > ZERO * largest))
     kept = largest / float(values[rank - 1]) if rank else math.inf

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from convtool.errors import DataError
+
 _UNLIMITED = 1 << 62
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -12,6 +14,13 @@ _CGROUPS = Path("/sys/fs/cgroup")
 def available_memory() -> int:
     """Bytes that this process may still take: what the machine, its control group and its own limit leave."""
     return max(0, min(_free_on_machine(), _free_in_cgroup(), _free_below_limit()))
+
+
+def check_room(needed: int, what: str, advice: str) -> None:
+    """Raises DataError, with the bytes needed and free, where there is no room for them."""
+    free = available_memory()
+    if needed > free:
+        raise DataError(f"{what} takes {needed} bytes of memory, and only {free} are free: use {advice}")
 
 
 def _free_on_machine() -> int:

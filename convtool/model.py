@@ -189,7 +189,8 @@ def _check_range(values: np.ndarray, what: str, dtype: np.dtype) -> None:
         return
     largest = max(abs(float(values.max())), abs(float(values.min())))
     if largest > float(np.finfo(dtype).max):
-        raise DataError(f"the {what} holds {largest:.3g}, too large for {dtype}: compute in double precision")
+        advice = "compute in double precision" if dtype == np.float32 else f"scale the {what}"
+        raise DataError(f"the {what} holds {largest:.3g}, too large for {dtype}: {advice}")
     if what == "kernel" and 0 < largest < float(np.finfo(dtype).tiny) / float(np.finfo(dtype).eps):
         raise DataError(f"the kernel's largest tap is {largest:.3g}, too small for {dtype}: scale the kernel")
 

@@ -206,12 +206,17 @@ class Convolution(LinearOperator):
 _DIRECT_COST, _MIXING_COST, _TRANSFORM_COST, _PRODUCT_COST = 0.7, 0.15, 0.22, 1.0
 
 
-def _faster_engine(taps: np.ndarray, windows: Geometry, batch: int) -> str:
+def predicted_times(taps: np.ndarray, windows: Geometry, batch: float) -> dict[str, float]:
+    """How long each engine should take for one image and group, in about milliseconds; `batch` images share spectra."""
     _, o, i = taps.shape[:3]
     _, grid = spectral.route(windows)
     each = _DIRECT_COST if o == i == 1 else _MIXING_COST
-    passes = np.count_nonzero((taps != 0).any(axis=(0, 1, 2)))
-    direct = each * passes * o * i * math.prod(windows.outputs)
+    passes = int(np.count_nonzero((taps != 0).any(axis=(0, 1, 2))))
     transforms = o + i + o * i / max(batch, 1)  # of the data, and once of the kernel
     spectra = _TRANSFORM_COST * fft.cost(grid) * transforms + _PRODUCT_COST * o * i * math.prod(grid)
-    return "direct" if direct < spectra else "fft"
+    return {"direct": each * passes * o * i * math.prod(windows.outputs) / 1e6, "fft": spectra / 1e6}
+
+
+def _faster_engine(taps: np.ndarray, windows: Geometry, batch: int) -> str:
+    times = predicted_times(taps, windows, batch)
+    return "direct" if times["direct"] < times["fft"] else "fft"

@@ -30,9 +30,10 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def set(self, name: str, value: Any, default: Any, chosen: bool) -> None:
-        """Record a resolved setting, its default, and whether the user chose it or it was assumed."""
-        self.settings[name] = {"value": value, "default": default, "source": "chosen" if chosen else "assumed"}
+    def set(self, name: str, value: Any, default: Any, chosen: bool, from_kernel: bool = False) -> None:
+        """Record a resolved setting, its default, and whether the user chose it, a kernel's file did, or nobody."""
+        source = "chosen" if chosen else "kernel" if from_kernel else "assumed"
+        self.settings[name] = {"value": value, "default": default, "source": source}
 
     def to_json(self) -> str:
         """The report as JSON text."""
@@ -48,8 +49,8 @@ class Report:
         shown = {name: dict(getattr(self, name)) for name in SECTIONS}
         if "as_written" in shown["reference"]:
             shown["reference"] |= {"measured": "as written", **shown["reference"].pop("as_written")}
-        for source in ("chosen", "assumed"):
-            shown[source] = {name: entry["value"] for name, entry in self.settings.items() if entry["source"] == source}
+        for source, label in (("chosen", "chosen"), ("kernel", "by kernel"), ("assumed", "assumed")):
+            shown[label] = {name: entry["value"] for name, entry in self.settings.items() if entry["source"] == source}
         return [(name, _line(section)) for name, section in shown.items() if section]
 
 
@@ -71,33 +72,44 @@ def _plain(value: Any) -> Any:
 
 
 _SAYS_NOTHING = {"scale": 1, "offset": 0, **dict.fromkeys(("alpha", "alpha_differs", "nonfinite", "rounded"), 0)}
+_PAIRS = ("padding", "border")  # (before, after) for each axis
+_MOST_NUMBERS = 16  # of a list in the table
 _SAYS_NOTHING |= dict.fromkeys(("clipped_low", "clipped_high", "rounding_error"), 0)
 
 
 def _line(section: dict[str, Any]) -> str:
     """'camera.png: format png, axes YX, ..., weight 0.7 (chosen by ...)'."""
     pieces: list[str] = []
-    for name, value in section.items():
+    for name, given in section.items():
+        value = given.tolist() if hasattr(given, "tolist") else given
         if value in (None, "", {}, []) or (name in _SAYS_NOTHING and value == _SAYS_NOTHING[name]) or name == "name":
             continue
         if name.endswith("_source") and pieces and section.get(name.removesuffix("_source")) is not None:
             pieces[-1] += f" ({value})"
-        elif isinstance(value, list) and isinstance(value[0], dict):
-            pieces.append(f"{len(value)} {name}")  # a table has no room for them
+        elif isinstance(value, list) and (isinstance(value[0], dict) or _count(value) > _MOST_NUMBERS):
+            pieces.append(f"{len(value)} {name.replace('_', ' ')}")  # a table has no room for them
         elif isinstance(value, dict):
             pieces += [_line(value)] if any(item is not None for item in value.values()) else []
         else:
-            pieces.append(f"{name.replace('_', ' ')} {spelled(value, name == 'shape')}")
+            pieces.append(f"{name.replace('_', ' ')} {spelled(value, name == 'shape', name in _PAIRS)}")
     head = [str(section["name"])] if "name" in section else []
     return ": ".join([*head, ", ".join(pieces)] if pieces else head)
 
 
-def spelled(value: Any, is_shape: bool = False) -> str:
-    """A value as a table shows it: four digits of a number, shapes as 8x3x5."""
+def _count(value: Any) -> int:
+    return sum(map(_count, value)) if isinstance(value, list | tuple) else 1
+
+
+def spelled(value: Any, is_shape: bool = False, is_pairs: bool = False) -> str:
+    """A value as a table shows it: four digits of a number, shapes as 8x3x5, lists of pairs as 1:2,0:1."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.4g}"
-    if isinstance(value, list | tuple):
-        return ("x" if is_shape else ",").join(spelled(item) for item in value)
-    return str(value)
+    if not isinstance(value, list | tuple):
+        return str(value)
+    inner = [isinstance(item, list | tuple) for item in value]
+    if is_pairs and all(inner) and all(len(item) == 2 and _count(item) == 2 for item in value):
+        return ",".join(":".join(map(spelled, item)) for item in value)
+    separator = "; " if any(inner) and is_pairs else "x" if is_shape else ","
+    return separator.join(spelled(item, False, is_pairs) for item in value)

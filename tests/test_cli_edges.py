@@ -71,6 +71,20 @@ def test_a_picture_beside_its_input(tmp_path: Path) -> None:
     assert (output["clipped_low"], output["clipped_high"]) == (0, 0)
 
 
+def test_edges_of_bool_are_floats(tmp_path: Path) -> None:
+    x = RNG.random((20, 31)) < 0.5
+    np.save(tmp_path / "x.npy", x)
+    assert notes(succeed("edges", tmp_path / "x.npy")) == []
+    y = np.load(tmp_path / "x.edges.npy")
+    assert y.dtype == np.float32
+    assert error(y, magnitude(components(x))) < 1e-6
+    (note,) = notes(succeed("edges", tmp_path / "x.npy", "-o", tmp_path / "y.png"))
+    assert "the input holds bool, the result (0 to " in note
+    assert error(seen(tmp_path / "y.png"), magnitude(components(x))) <= ROUNDED
+    succeed("edges", tmp_path / "x.npy", "-o", tmp_path / "y.tif")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "y.tif"), y)
+
+
 @pytest.mark.parametrize("boundary", MODES)
 def test_boundaries(tmp_path: Path, boundary: str) -> None:
     x = RNG.random((12, 15))

@@ -120,6 +120,17 @@ def test_without_pair_it_is_correlate_with_all_settings(tmp_path: Path) -> None:
     np.testing.assert_allclose(y, expected, rtol=1e-12)
 
 
+def test_bool_gives_floats(tmp_path: Path, bump: Path) -> None:
+    x = RNG.random((8, 9)) < 0.5
+    np.save(tmp_path / "x.npy", x)
+    for command, y in (("local", "local"), ("convolve", "convolved")):
+        succeed(command, tmp_path / "x.npy", "-k", bump)
+        found = np.load(tmp_path / f"x.{y}.npy")
+        assert found.dtype == np.float32
+        exact = convtool.local(x, BUMP) if command == "local" else convtool.convolve(x, BUMP)
+        np.testing.assert_array_equal(found, exact)
+
+
 def test_alpha_is_cropped_and_light_is_linear(tmp_path: Path, bump: Path) -> None:
     x = RNG.integers(0, 256, (21, 30, 4), dtype=np.uint8)
     (tmp_path / "x.png").write_bytes(imagecodecs.png_encode(x))
@@ -175,6 +186,24 @@ def test_what_overflows_is_counted(tmp_path: Path, bump: Path) -> None:
     [note] = notes(succeed(*given))
     assert note.startswith(f"{lost} of 42 results are too large for float32: use --precision double")
     assert not notes(succeed(*given, "--precision", "double", "--dtype", "float64"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "least", "says"),
+    [
+        ("--padding 500000", 3 * 8 * 1_000_000**2, "use a smaller --padding or image"),
+        ("--dilation 100000", 8 * 300_008 * 200_009, "use a smaller --dilation or image"),
+        ("--dilation 100000 --precision single", 4 * 300_008 * 200_009, "use a smaller --dilation or image"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_bytes(
+    tmp_path: Path, bump: Path, arguments: str, least: int, says: str
+) -> None:
+    np.save(tmp_path / "x.npy", RNG.random((8, 9)))
+    line = refused(tmp_path, "local", "x.npy", "-k", bump, *arguments.split(), cwd=tmp_path)
+    assert "bytes of memory" in line
+    assert says in line
+    assert int(line.split(" bytes")[0].split()[-1]) >= least
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import oracles
 import pytest
 import scipy.sparse
-from command import contents, notes, refused, report, succeed, value
+from command import contents, environment, notes, refused, report, run, succeed, value
 
 RNG = np.random.default_rng(31)
 
@@ -99,6 +100,33 @@ def test_images_in_other_orders_of_axes_are_the_same_matrix(tmp_path: Path) -> N
     assert "[c, h, w] = 2x6x5" in notes(outcome)[0]
     assert "[c, h, w] = 3x6x5" in notes(outcome)[0]
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "shape", "axes", "transposes"),
+    [
+        ((3, 2), (6, 5, 3), "YXC", 2),
+        ((2, 3, 3, 2), (6, 5, 3), "YXC", 2),
+        ((2, 3), (6, 5), "XY", 2),
+        ((2, 1, 2, 3), (6, 5), "XY", 2),
+        ((2, 1, 2, 3), (6, 5), "YX", 0),
+        ((2, 3), (3, 6, 5), "CYX", 0),
+        ((2, 2, 2), (3, 6, 5), "YZX", 2),
+    ],
+)
+def test_the_note_is_the_formula_of_the_command(
+    tmp_path: Path, kernel: tuple[int, ...], shape: tuple[int, ...], axes: str, transposes: int
+) -> None:
+    saved(tmp_path, *kernel)
+    np.save(tmp_path / "x.npy", RNG.normal(size=shape))
+    text = ",".join(map(str, shape))
+    outcome = succeed("matrix", "-k", "k.npy", "--image-shape", text, "--axes", axes, "-o", "m.npz", cwd=tmp_path)
+    succeed("convolve", "x.npy", "-k", "k.npy", "--axes", axes, "-o", "y.npy", cwd=tmp_path)
+    left, right = notes(outcome)[0].rpartition(": ")[2].split(" = ")
+    assert (left + right).count("transpose") == transposes
+    names = {name: np.load(tmp_path / f"{name}.npy") for name in "xy"}
+    names["M"] = scipy.sparse.load_npz(tmp_path / "m.npz")
+    np.testing.assert_allclose(eval(left, {}, names), eval(right, {}, names), rtol=0, atol=1e-12)
 
 
 def test_standard_output_and_generated_kernels(tmp_path: Path) -> None:
@@ -244,7 +272,7 @@ def test_mistakes(tmp_path: Path, arguments: str, says: list[str]) -> None:
         (
             "--image-shape 1000,1000 --dense",
             8 * 10**12,
-            f"sparse matrix takes {12 * 9 * 10**6 + 4 * (10**6 + 1)} bytes",
+            "leave --dense and --tensor out: the sparse matrix takes 1",
         ),
         ("--image-shape 700000,700000 --spectrum s.npy", 8 * 49 * 10**10, "singular values"),
         ("--image-shape 2000,2000 --boundary zero --spectrum s.npy", 8 * 4**2 * 10**12, "--boundary periodic"),
@@ -258,6 +286,25 @@ def test_what_does_not_fit_is_refused_with_its_bytes(tmp_path: Path, arguments: 
     assert "bytes" in line
     numbers: list[Any] = [int(word) for word in line.split() if word.isdecimal()]
     assert max(numbers) >= least
+
+
+@pytest.mark.parametrize("room", [180, 210, 230, 280])
+def test_little_memory_is_enough_or_the_bytes_are_said(tmp_path: Path, room: int) -> None:
+    """The matrix takes 64 MB, the program somewhat more than 100 MB."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (room << 20, room << 20))
+
+    arguments = ("matrix", "-k", "delta", "--image-shape", "2000,2000", "-o", "m.npz")
+    outcome = run(*arguments, cwd=tmp_path, before=limit, env=environment(OPENBLAS_NUM_THREADS="1"))
+    if outcome.status == 0:
+        return
+    assert (outcome.status, room < 280) == (2, True)
+    (line,) = outcome.stderr.splitlines()
+    needed = int(line.split(" bytes")[0].split()[-1])
+    assert 64e6 < needed < 120e6
+    assert "use a smaller --image-shape" in line
+    assert contents(tmp_path) == {}
 
 
 def test_a_decomposition_that_takes_too_long_is_refused_before_it_starts(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import scipy.ndimage
 import tifffile
 from astropy.io import fits
 from command import Outcome, notes, refused, report, succeed, value
+
+from convtool import cli, gradients, pooling
 
 RNG = np.random.default_rng(23)
 MODES = {"periodic": "wrap", "zero": "constant", "reflect": "mirror"}
@@ -90,6 +93,38 @@ def test_dtypes_are_kept(tmp_path: Path, dtype: str) -> None:
     npy(tmp_path / "x.npy", x)
     succeed("maxpool", tmp_path / "x.npy", "-w", "3,2")
     assert_same(np.load(tmp_path / "x.pooled.npy"), windows(x, 3, 2).max((-1, -2)))
+
+
+@pytest.mark.parametrize("op", ["max", "min"])
+def test_bool_stays_bool(tmp_path: Path, op: str) -> None:
+    x = npy(tmp_path / "x.npy", RNG.random((9, 12)) < 0.6)
+    exact = getattr(windows(x, 3, 2), {"max": "any", "min": "all"}[op])((-1, -2))
+    common = ("maxpool", tmp_path / "x.npy", "-w", "3,2", "--op", op)
+    succeed(*common, "--report", tmp_path / "r.json")
+    assert_same(np.load(tmp_path / "x.pooled.npy"), exact)
+    assert report(tmp_path / "r.json")["output"]["dtype"] == "bool"
+    assert_same(out(succeed(*common, "-o", "-")), exact)
+    assert_same(out(succeed(*common, "-o", "-", "--dtype", "bool")), exact)
+    succeed(*common, "-o", tmp_path / "y.png")
+    assert_same(seen(tmp_path / "y.png"), exact.astype(np.uint8))
+
+
+def test_the_mean_of_bool_is_no_bool(tmp_path: Path) -> None:
+    x = npy(tmp_path / "x.npy", RNG.random((9, 12)) < 0.6)
+    common = ("maxpool", tmp_path / "x.npy", "-w", "3", "--op", "mean", "-o")
+    mean = windows(x, 3, 3).mean((-1, -2), dtype=np.float32)
+    assert notes(succeed(*common, tmp_path / "y.npy")) == []
+    found = np.load(tmp_path / "y.npy")
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, mean, rtol=1e-6)
+    (note,) = notes(succeed(*common, tmp_path / "y.png"))
+    assert "the input holds bool" in note
+    assert "was rounded to uint8" in note
+    assert_same(seen(tmp_path / "y.png"), np.rint(mean).astype(np.uint8))
+    succeed(*common, tmp_path / "b.npy", "--dtype", "bool")
+    assert_same(np.load(tmp_path / "b.npy"), np.rint(mean).astype(bool))
+    line = refused(tmp_path, *common, tmp_path / "b.tif", "--dtype", "bool")
+    assert line == "--dtype bool is for .npy files: use --dtype uint8, or write .npy"
 
 
 def test_fits_and_stacks(tmp_path: Path) -> None:
@@ -181,7 +216,9 @@ def test_nan(tmp_path: Path) -> None:
     x = RNG.normal(size=(9, 12))
     x[3, 4], x[7, 7], x[0, 0] = np.nan, np.inf, -np.inf
     npy(tmp_path / "x.npy", x)
-    assert "3 NaN or infinite values" in refused(tmp_path, "maxpool", tmp_path / "x.npy", "-w", "3")
+    line = refused(tmp_path, "maxpool", tmp_path / "x.npy", "-w", "3")
+    assert "3 NaN or infinite values" in line
+    assert "--nan zero, mean or nearest to fill them, or --nan keep" in line
     common = ("maxpool", tmp_path / "x.npy", "-w", "3", "-o", "-")
     assert_same(out(succeed(*common, "--nan", "zero")), windows(np.where(np.isfinite(x), x, 0), 3, 3).max((-1, -2)))
     for op in ("max", "mean"):
@@ -190,6 +227,45 @@ def test_nan(tmp_path: Path) -> None:
             exact = getattr(windows(x, 3, 3), op)((-1, -2))
         np.testing.assert_allclose(out(outcome), exact, rtol=1e-12, atol=1e-15)
         assert report(tmp_path / "r.json")["result"]["mean"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "least", "says"),
+    [
+        ("--padding 500000", 2 * 1_000_063**2, "use a smaller --padding or --window, or a smaller image"),
+        ("--padding 500000 --indices i.npy", 10 * 1_000_063**2, "use a smaller --padding or --window"),
+        ("--padding 500000 --op mean", 5 * 1_000_063**2, "use a smaller --padding or --window"),
+        ("--padding same --dilation 1000000", 64 * 1_000_000, "use a smaller --padding, --dilation or --window"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_bytes(tmp_path: Path, arguments: str, least: int, says: str) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20))
+
+    npy(tmp_path / "x.npy", pixels(64, 64))
+    line = refused(tmp_path, "maxpool", "x.npy", "-w", "2", *arguments.split(), cwd=tmp_path, before=limit)
+    assert "bytes of memory" in line
+    assert says in line
+    assert "--precision" not in line
+    assert int(line.split(" bytes")[0].split()[-1]) >= least
+
+
+def test_less_memory_than_foretold_is_no_advice_for_options_there_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def apply(*_: Any) -> np.ndarray:
+        raise MemoryError
+
+    npy(tmp_path / "x.npy", pixels(64, 64))
+    monkeypatch.setattr(pooling, "apply", apply)
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["maxpool", "x.npy", "-w", "2"]) == 2
+    needs = "convtool: not enough memory: use a smaller image, --padding or --dilation, or a machine with more\n"
+    assert capsys.readouterr().err == needs
+    monkeypatch.setattr(gradients, "edges", lambda x, **_: apply(x))
+    assert cli.run(["edges", "x.npy"]) == 2
+    needs = "convtool: not enough memory: use a smaller image, --precision single, or a machine with more\n"
+    assert capsys.readouterr().err == needs
 
 
 # The indices and the report -------------------------------------------------------------------------------------------

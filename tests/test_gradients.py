@@ -450,8 +450,10 @@ def test_messages() -> None:
         convtool.edges(np.zeros((0, 3)))
     with pytest.raises(DataError, match="complex128"):
         convtool.edges(np.zeros((3, 3), complex))
-    with pytest.raises(DataError, match="too large for float32"):
+    with pytest.raises(DataError, match="too large for float32: compute in double precision"):
         convtool.edges(np.array([[1e300, 0.0]]), precision="single")
+    with pytest.raises(DataError, match="too large for float64: scale the image"):
+        convtool.edges(np.array([[np.longdouble("1e4000"), 0]]))
 
 
 def test_axes_by_rank() -> None:

@@ -66,6 +66,16 @@ def test_floats_are_clipped_only_where_they_must() -> None:
         quantise(values, np.dtype("uint8"), None)
 
 
+def test_bool_is_the_integers_0_and_1() -> None:
+    values = np.array([-0.2, 0.4, 0.6, 1.0, 7.0, -3.0])
+    result = quantise(values, np.dtype(bool), None)
+    assert result.data.tolist() == [False, False, True, True, True, False]
+    assert (result.clipped_low, result.clipped_high, result.rounded) == (1, 1, 3)
+    assert quantise(np.array([2.0, 5.0]), np.dtype(bool), "fit").data.tolist() == [False, True]
+    exact = quantise(np.array([True, False]), np.dtype(bool), None)
+    assert (exact.data.dtype, exact.data.tolist(), exact.rounded) == (np.bool_, [True, False], 0)
+
+
 def test_scale() -> None:
     values = np.array([[-1.0, 0.0, 3.0]])
     fit = quantise(values, np.dtype("uint16"), "fit")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from convtool import entries, matrices
-from convtool.errors import ConvtoolError, SettingError
+from convtool.errors import ConvtoolError, DataError, SettingError
 from convtool.kernel import Kernel
 from convtool.matrices import Route
 from convtool.operators import Convolution
@@ -147,7 +147,10 @@ def test_sizes_are_foretold_without_building() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     stored = (3 * 10**5 - 2) * (5 * 10**5 - 6)
-    assert size == matrices.Size(10**10, 10**10, stored, 16 * stored + 8 * (10**10 + 1), 8 * 10**20)
+    assert size.stored == stored
+    assert size.sparse_bytes == 16 * stored + 8 * (10**10 + 1)
+    assert 0 < size.building_bytes < 1e8
+    assert (size.rows, size.columns, size.dense_bytes) == (10**10, 10**10, 8 * 10**20)
     assert peak < 1 << 16
 
 
@@ -185,6 +188,34 @@ def test_building_takes_little_more_than_the_matrix(case: str) -> None:
     final = found.data.nbytes + found.indices.nbytes + found.indptr.nbytes
     assert final > 10e6
     assert peak < 2.5 * final
+
+
+DELTA = np.zeros((3, 3))
+DELTA[1, 1] = 1
+BUILDING: dict[str, tuple[np.ndarray, tuple[int, ...], dict[str, Any]]] = {
+    "one entry a row": (DELTA[None, None], (1000, 1000), {}),
+    "one entry a row, zeros outside": (DELTA[None, None], (1000, 1000), {"boundary": "zero"}),
+    "a box": (np.ones((1, 1, 3, 3)), (700, 300), {"boundary": "reflect"}),
+    "a window with holes": (whole((1, 1, 3, 3), 7, 0.5), (700, 300), {"boundary": "reflect"}),
+    "channels that hardly mix": (whole((8, 8, 3, 3), 7, 0.7), (60, 40), {}),
+    "a line": (whole((1, 1, 9), 7), (200_000,), {}),
+    "folded": (whole((1, 1, 63, 63), 7), (40, 36), {"boundary": "reflect"}),
+    "rows that read nothing": (whole((1, 1, 3, 3), 7), (40, 36), {"boundary": "zero", "padding": 600}),
+    "a window larger than the image": (whole((1, 1, 201, 201), 7), (40, 36), {"boundary": "zero"}),
+}
+
+
+@pytest.mark.parametrize("case", BUILDING)
+def test_memory_of_building_is_foretold(case: str) -> None:
+    taps, grid, how = BUILDING[case]
+    A = built(taps, grid, **how)
+    A.to_sparse()  # imports
+    tracemalloc.start()
+    A.to_sparse()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    size = matrices.size(A)
+    assert peak < size.sparse_bytes + size.building_bytes < 2.5 * peak
 
 
 def test_channels_cost_no_loop() -> None:
@@ -331,6 +362,11 @@ def test_singular_values_scale_with_the_kernel(scale: float, boundary: str) -> N
         scaled = matrices.singular_values(built(scale * taps, (6, 8), boundary=boundary, stride=2))
         np.testing.assert_allclose(scaled / scale, plain, rtol=0, atol=1e-13 * plain[0])
         assert matrices.condition(scaled).rank == matrices.condition(plain).rank
+
+
+def test_no_singular_values_have_no_condition() -> None:
+    with pytest.raises(DataError, match="there are no singular values"):
+        matrices.condition(np.zeros(0))
 
 
 def test_condition_numbers() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from convtool import memory
+from convtool.errors import DataError
 
 
 @pytest.fixture
@@ -23,6 +24,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_memory_of_the_machine(machine: Path) -> None:
     assert memory.available_memory() == 1000 * 1024
+
+
+def test_no_room_is_told_in_bytes(machine: Path) -> None:
+    memory.check_room(1000 * 1024, "the result", "a smaller --padding")
+    what = "the result takes 1024001 bytes of memory, and only 1024000 are free: use a smaller --padding"
+    with pytest.raises(DataError, match=what):
+        memory.check_room(1000 * 1024 + 1, "the result", "a smaller --padding")
 
 
 def test_memory_of_a_control_group(machine: Path) -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from convtool import Layer, merge_kernels
 from convtool.errors import ConvtoolError, DataError, SettingError
 from convtool.merging import exactness
+from convtool.merging.marks import border
 
 OPERATIONS = ("convolve", "correlate")
 REFUSED = (SettingError, DataError)
@@ -710,8 +711,8 @@ def test_the_border_of_a_mask_that_is_a_frame_is_that_frame() -> None:
         for box in itertools.product(*ends):
             mask = np.ones(shape, bool)
             mask[tuple(slice(a, b) for a, b in box)] = False
-            assert exactness.border(mask) == tuple((a, n - b) for (a, b), n in zip(box, shape, strict=True))
-    assert not inside(np.ones((3, 4), bool), exactness.border(np.ones((3, 4), bool))).size
+            assert border(mask) == tuple((a, n - b) for (a, b), n in zip(box, shape, strict=True))
+    assert not inside(np.ones((3, 4), bool), border(np.ones((3, 4), bool))).size
 
 
 def test_kernels_too_large_for_every_size_need_one() -> None:
@@ -1148,3 +1149,260 @@ def test_a_grid_that_does_not_fit_is_refused() -> None:
         for grid in ((2, 9), (9, 9, 9), (0, 9)):
             with pytest.raises(REFUSED):
                 method(grid)
+
+
+# Images of every size, small ones too ---------------------------------------------------------------------------------
+
+
+def exact_on(case: Case, frame: tuple[int, ...]) -> bool:
+    """The oracle's verdict on one frame; where no output fits, nothing differs."""
+    there = replace(case, frame=frame)
+    try:
+        return not observed(there.affine(), there.affine([step_of(case.merged().layer)])).any()
+    except ValueError:
+        return True
+
+
+def check_scope(case: Case, frames: list[tuple[int, ...]]) -> bool:
+    """What is said of images from some size on holds on all of these; where all were tried, no less would do.
+
+    Whether something is said, but not of all images.
+    """
+    scope = case.merged().scope
+    if scope is None:
+        return False
+    verdicts = {frame: exact_on(case, frame) for frame in frames}
+    assert all(exact for frame, exact in verdicts.items() if covers(frame, scope.least))
+    for axis, n in enumerate(scope.least):
+        if scope.is_tried and n > 1:
+            less = tuple(m - (a == axis) for a, m in enumerate(scope.least))
+            assert not all(exact for frame, exact in verdicts.items() if covers(frame, less))
+    return not scope.is_all
+
+
+def covers(frame: tuple[int, ...], least: tuple[int, ...]) -> bool:
+    return all(n >= m for n, m in zip(frame, least, strict=True))
+
+
+def test_small_images_are_not_forgotten() -> None:
+    """A reflection of fewer pixels than the kernels read: exact on wide images, but not on one of 6 x 3."""
+    first = Step(np.array([[-1, 0, 0]]), padding="valid")
+    second = Step(np.array([[1, 1]]), dilation=(1, 2), origin=(0, 1))
+    case = Case([first, second], 1, (6, 3), "convolve", "reflect")
+    merged = case.merged()
+    assert not exact_on(case, (6, 3))
+    assert merged.scope is not None
+    assert not merged.scope.is_all
+    check_scope(case, [(h, w) for h in (1, 2, 6) for w in range(1, 16)])
+    assert "every size" not in merged.explain()
+    assert f"at least 1,{merged.scope.least[1]}" in merged.explain()
+
+
+@pytest.mark.parametrize("boundary", ["reflect", "symmetric"])
+def test_rows_of_every_size(boundary: str) -> None:
+    """A shift and then two taps or three: often exact where the image is longer than what they read beyond its end."""
+    partly = 0
+    choices = ([0, 1, 2], ["valid", "same"], [[1, 1], [1, 1, 1]], [1, 2], ["center", "first"])
+    for at, padding, second, dilation, origin in itertools.product(*choices):
+        first = Step(np.eye(3, dtype=int)[at : at + 1], padding=padding)
+        steps = [first, Step(np.array([second]), dilation=(1, dilation), origin=origin)]
+        frames: list[tuple[int, ...]] = [(h, w) for h in (1, 2) for w in range(1, 14)]
+        partly += check_scope(Case(steps, 1, (1, 1), "convolve", boundary), frames)
+    assert partly
+
+
+@given(data=st.data())
+@settings(max_examples=40)
+def test_any_rows_of_every_size(data: st.DataObject) -> None:
+    steps = []
+    for _ in range(2):
+        taps_ = data.draw(st.lists(st.sampled_from([0, 0, 0, 1, 1, -1, 2]), min_size=1, max_size=3))
+        padding = data.draw(st.sampled_from(["same", "same", "valid", "full", ((0, 0), (1, 2))]))
+        dilation = (1, data.draw(st.integers(1, 2)))
+        stride, origin = (1, data.draw(st.sampled_from([1, 1, 2]))), data.draw(st.sampled_from(["center", "first"]))
+        steps.append(Step(np.array([taps_]), "YX", stride, padding, dilation, origin))
+    boundary = data.draw(st.sampled_from(oracles.BOUNDARIES))
+    check_scope(Case(steps, 1, (1, 1), "convolve", boundary), [(h, w) for h in (1, 2) for w in range(1, 14)])
+
+
+@given(data=st.data())
+@settings(max_examples=6)
+def test_images_of_every_size(data: st.DataObject) -> None:
+    """Kernels with one tap or two that are not zero, which often agree on large images alone."""
+    steps = []
+    for _ in range(2):
+        kernel = np.zeros(data.draw(st.sampled_from([(2, 2), (1, 3), (3, 1)])), int)
+        for _ in range(2):
+            kernel[data.draw(st.tuples(*map(below, kernel.shape)))] = data.draw(st.sampled_from([1, -1, 2]))
+        steps.append(Step(kernel, padding=data.draw(st.sampled_from(["same", "valid", 1]))))
+    boundary = data.draw(st.sampled_from(["reflect", "symmetric", "edge", "zero"]))
+    case = Case(steps, 1, (1, 1), "correlate", boundary)
+    scope = case.merged().scope
+    if scope is not None and max(scope.least) < 7:
+        check_scope(case, list(itertools.product(range(1, 8), repeat=2)))
+
+
+def test_sizes_that_were_not_tried_are_not_promised() -> None:
+    """One tap in a frame of zeros is exact before any kernel, but no rule looks at taps; the second is large."""
+    delta = np.zeros((3, 3))
+    delta[1, 1] = 1
+    merged = merge_kernels([Layer(delta), Layer(taps_of((41, 41)))], boundary="zero")
+    assert merged.scope is not None
+    assert not merged.scope.is_tried
+    assert min(merged.scope.least) > 41
+    assert "smaller ones were not tried" in merged.explain()
+    small = merge_kernels([Layer(delta), Layer(taps_of((2, 2)))], boundary="zero")
+    assert small.scope is not None
+    assert small.scope.is_all
+
+
+@given(data=st.data())
+@settings(max_examples=40)
+def test_the_rule_of_the_mirrors(data: st.DataObject) -> None:
+    """Kernels that are their own mirror images along both axes, odd or even with the padding to match: by a rule."""
+    steps = []
+    for _ in range(2):
+        half = data.draw(taps((data.draw(st.integers(1, 2)), data.draw(st.integers(1, 2))), 2))
+        kernel = np.block([[half, half[:, ::-1]], [half[::-1], half[::-1, ::-1]]])
+        dilation: Any = data.draw(st.sampled_from([2, (2, 4)]))
+        span = [d * (n - 1) // 2 for n, d in zip(kernel.shape, oracles.per_axis(dilation, 2), strict=True)]
+        padding = tuple((n, n) for n in span)
+        steps.append(Step(kernel, padding=padding, dilation=dilation, bias=data.draw(st.none() | st.just([2]))))
+    steps.append(Step(taps_of((2, 3)), padding=data.draw(st.sampled_from(["same", 3])), stride=2))
+    boundary = data.draw(st.sampled_from(["symmetric", "reflect"]))
+    case = Case(steps, 1, (1, 1), data.draw(st.sampled_from(OPERATIONS)), boundary)
+    assert "mirror" in case.merged().explain()
+    for frame in ((1, 1), (1, 4), (5, 2), (7, 8)):
+        assert exact_on(case, frame)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        Step(np.array([[1, 1], [1, 1]]), padding=((1, 0), (1, 0))),  # not centred
+        Step(np.array([[1, 2, 3], [4, 5, 4], [3, 2, 1]])),  # the same turned by half a turn, no mirror image
+        Step(np.array([[1, 2, 1]] * 3), stride=2),
+        Step(np.array([[1, 2, 1], [1, 2, 1], [1, 2, 2]])),
+    ],
+)
+def test_what_the_rule_of_the_mirrors_is_not_for(first: Step) -> None:
+    case = Case([first, Step(taps_of((3, 3)))], 1, (6, 7), "correlate", "symmetric")
+    assert not is_exact_everywhere(case)
+    assert not case.merged().is_exact()
+
+
+# Images of any size, in little memory ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("boundary", ["zero", "edge"])
+def test_marks_of_images_that_fit_into_no_memory(boundary: str) -> None:
+    merged = merge_kernels([Layer(taps_of((3, 3), 1)), Layer(taps_of((3, 3), 2))], boundary=boundary)
+    marks = merged.marks((1_000_000_000, 10))
+    small = merged.differing((200, 10))
+    assert marks.shape == (1_000_000_000, 10)
+    assert merged.border((1_000_000_000, 10)) == merged.border((200, 10)) == ((1, 1), (1, 1))
+    middle = int(small[100].sum())
+    assert marks.count == int(small.sum()) + (1_000_000_000 - 200) * middle
+
+
+@given(case=cases(frames=(25, 70)))
+@settings(max_examples=30)
+def test_marks_are_those_of_the_whole_mask(case: Case) -> None:
+    merged = case.merged()
+    frame = tuple(n + rest for n, rest in zip(enough(case), case.frame, strict=True))
+    marks, mask = merged.marks(frame), merged.differing(frame)
+    assert (marks.shape, marks.count, marks.is_empty) == (mask.shape, mask.sum(), not mask.any())
+    check_border(mask, marks.border)
+
+
+def test_a_size_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    probed = exactness._probed
+
+    def counted(*given: Any) -> Any:
+        calls.append(given[2])
+        return probed(*given)
+
+    monkeypatch.setattr(exactness, "_probed", counted)
+    merged = merge_kernels([Layer(taps_of((3, 3), 1)), Layer(taps_of((3, 3), 2))], boundary="zero")
+    for grid in ((100, 90), (100, 90), (101, 90), (7000, 8000)):
+        merged.differing(grid) if grid[0] < 1000 else merged.border(grid)
+        assert not merged.is_exact(grid)
+        assert merged.explain(grid)
+    assert len(calls) == 1
+
+
+# Reasons --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grid", [None, (9, 10)])
+def test_a_bias_that_alone_keeps_the_merge_from_being_exact_is_named(grid: tuple[int, int] | None) -> None:
+    layers = [Layer(taps_of((3, 3), 1), padding=2, bias=np.array([1.0])), Layer(np.ones((3, 3)), padding=1)]
+    merged = merge_kernels(layers, boundary="zero")
+    assert not merged.is_exact(grid)
+    assert "the first bias is added everywhere by the merge" in merged.explain(grid)
+    layers[0] = replace(layers[0], padding=1)
+    assert "bias" not in merge_kernels(layers, boundary="zero").explain(grid)
+
+
+def test_where_all_outputs_differ_the_explanation_says_so() -> None:
+    chain = [Layer(np.array([[1, 0, -1]] * 3), padding=0), Layer(np.ones((3, 3)), padding=2)]
+    merged = merge_kernels(chain, operation="correlate", boundary="zero")
+    assert merged.explain((3, 3)).endswith("all 9 outputs differ")
+    assert "within" in merged.explain((9, 9))
+
+
+# Predictions ----------------------------------------------------------------------------------------------------------
+
+
+def test_predicted_times_are_those_of_the_engines() -> None:
+    """A wide kernel goes by FFT, where a merge with more taps costs one pass; small ones pay for every tap."""
+    wide, box, row = taps_of((17, 17)), np.ones((3, 3)), np.ones((1, 3))
+    chain, merge = merge_kernels([wide, box]).predicted((512, 512))
+    assert (chain.engines, merge.engines) == (("fft", "direct"), ("fft",))
+    assert merge.time < chain.time
+    chain, merge = merge_kernels([row, row.T]).predicted((512, 512))
+    assert {*chain.engines, *merge.engines} == {"direct"}
+    assert merge.time / chain.time == pytest.approx(9 / 6)
+    chain, merge = merge_kernels([Layer(wide, stride=2), wide]).predicted((512, 512))
+    assert chain.time < 1.5 * merge_kernels([wide, Layer(wide)]).predicted((512, 512))[0].time
+
+
+# What Python hands over -----------------------------------------------------------------------------------------------
+
+
+def test_arrays_and_generators_are_chains_too() -> None:
+    first, second = taps_of((3, 2), 1), taps_of((2, 3), 2)
+    wanted = merge_kernels([Layer(first), Layer(second)]).layer.kernel
+    for chain in (
+        [first, second],
+        (k for k in (first, second)),
+        [first.tolist(), Layer(second)],
+        (Layer(first), second),
+    ):
+        np.testing.assert_array_equal(merge_kernels(chain).layer.kernel, wanted)
+
+
+@pytest.mark.parametrize(
+    "chain", [np.ones((2, 3, 3)), Layer(np.ones((3, 3))), "ab", 5, [[[1, 2], [3]], np.ones((2, 2))], ["a", "b"]]
+)
+def test_what_is_no_chain_is_refused(chain: Any) -> None:
+    with pytest.raises(REFUSED) as refusal:
+        merge_kernels(chain)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("grid", [(10.0, 10.0), 10, "99", (10, None), (True, "a"), (10**30, 10), [[9], [9]]])
+def test_grids_that_are_none_are_refused(grid: Any) -> None:
+    merged = merge_kernels([np.ones((3, 3)), np.ones((3, 3))], boundary="zero")
+    for method in (merged.differing, merged.marks, merged.is_exact):
+        with pytest.raises(SettingError):
+            method(grid)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"), [({"padding": ((1, 2),)}, "padding 1:2 has"), ({"stride": (2, 2, 2)}, "stride 2,2,2 has")]
+)
+def test_settings_for_other_axes_are_spelled_as_they_are_typed(how: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        merge_kernels([Layer(taps_of((3, 3))), Layer(taps_of((3, 3)), **how)])

@@ -19,8 +19,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import convtool
+from convtool import pooling
 from convtool.errors import DataError, SettingError
-from convtool.pooling import reductions, running
+from convtool.pooling import geometry, reductions, running
 
 RNG = np.random.default_rng(5)
 FLOATS = ("float16", "float32", "float64")
@@ -282,6 +283,9 @@ ONNX_CASES: list[tuple[tuple[int, ...], dict[str, Any]]] = [
     ((7, 8), {"kernel_shape": [3, 3], "strides": [2, 3], "auto_pad": "VALID"}),
     ((4, 5, 6), {"kernel_shape": [2, 3, 2], "strides": [1, 2, 1], "pads": [0, 1, 1, 1, 1, 0]}),
     ((12,), {"kernel_shape": [3], "strides": [2]}),
+    ((7,), {"kernel_shape": [3], "strides": [2], "ceil_mode": 1, "pads": [1, 1]}),
+    ((8,), {"kernel_shape": [3], "strides": [3], "ceil_mode": 1, "pads": [0, 1]}),
+    ((7, 8), {"kernel_shape": [3, 2], "strides": [2, 3], "ceil_mode": 1, "pads": [1, 0, 0, 1]}),
 ]
 
 
@@ -301,6 +305,31 @@ def test_onnx_max_pool(grid: tuple[int, ...], attributes: dict[str, Any], dtype:
         (y,) = reference.ReferenceEvaluator(model).run(None, {"x": x})
     axes = "NC" + "ZYX"[-len(grid) :]
     assert equal(convtool.max_pool(x, axes=axes, **from_onnx(grid, attributes)), y)
+
+
+@pytest.mark.parametrize(
+    ("samples", "attributes", "exact"),
+    [
+        (7, {"kernel_shape": [3], "pads": [1, 1], "ceil_mode": 1}, [2, 3, 4, 5, 6, 7, 7]),  # it: 3 4 5 6 7 7
+        (5, {"kernel_shape": [3], "pads": [0, 1]}, [3, 4, 5, 5]),  # it: 3 4 5
+        (5, {"kernel_shape": [2], "pads": [1, 0], "ceil_mode": 1}, [1, 2, 3, 4, 5]),  # it: 2 3 4 5 5
+        (5, {"kernel_shape": [3], "pads": [1, 1]}, [2, 3, 4, 5, 5]),  # it raises
+    ],
+)
+def test_where_onnx_s_reference_is_left_out(
+    torch: ModuleType, samples: int, attributes: dict[str, Any], exact: list[int]
+) -> None:
+    """With strides and dilations of 1, ONNX's evaluator (in 1.23) misplaces paddings: along one axis all of
+    them, along several those that are not alike on both sides, or come with ceil_mode. The operator's formula,
+    floor (or ceil) of (n + pads - window) / stride, plus 1, is torch's; with other strides the evaluator follows it.
+    """
+    x = np.arange(1.0, samples + 1)
+    before, after = attributes["pads"]
+    window, ceil_mode = attributes["kernel_shape"][0], bool(attributes.get("ceil_mode"))
+    assert len(exact) == samples + before + after - window + 1
+    padded = torch.nn.functional.pad(torch.from_numpy(x)[None], (before, after), value=-np.inf)
+    assert torch.nn.functional.max_pool1d(padded, window, 1, ceil_mode=ceil_mode)[0].tolist() == exact
+    assert convtool.max_pool(x, axes="X", **from_onnx((samples,), attributes)).tolist() == exact
 
 
 def from_onnx(grid: tuple[int, ...], attributes: dict[str, Any]) -> dict[str, Any]:
@@ -466,6 +495,37 @@ def test_settings_that_are_refused(asked: dict[str, Any], text: str) -> None:
         convtool.max_pool(np.zeros((5, 6)), **asked)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_means_of_the_largest_numbers_there_are(dtype: str) -> None:
+    top = np.finfo(dtype).max
+    for value in (top, -top, dtype_of(0.9 * top, dtype)):
+        x = np.full((9, 12), value)
+        for how in ({"window": 2}, {"window": 3, "padding": "same"}, {"window": (4, 8), "boundary": "edge"}):
+            np.testing.assert_allclose(convtool.mean_pool(x, **how), value, rtol=8 * np.finfo(dtype).eps)
+    x = RNG.uniform(-1, 1, (40, 50)).astype(dtype) * top
+    x[:, 25:] *= dtype_of(2.0**-30, dtype)
+    tiny = np.finfo(dtype).smallest_subnormal
+    x[:9, :9] = tiny
+    mean = convtool.mean_pool(x, (5, 4))
+    exact = np.lib.stride_tricks.sliding_window_view(x.astype(np.longdouble), (5, 4)).mean((-1, -2))
+    scale = np.lib.stride_tricks.sliding_window_view(np.abs(x).astype(np.longdouble), (5, 4)).mean((-1, -2))
+    assert (np.abs(mean - exact) <= 8 * np.finfo(dtype).eps * scale + tiny).all()
+    assert (mean[:5, :6] == tiny).all()
+
+
+def dtype_of(value: float, dtype: str) -> Any:
+    return np.dtype(dtype).type(value)
+
+
+def test_means_of_large_numbers_beside_infinities() -> None:
+    top = np.finfo(np.float32).max
+    x = np.array([[top, top, top, 1, np.inf, -top, -top, 0, np.nan, top]], np.float32)
+    found = convtool.mean_pool(x, (1, 3), stride=(1, 1))
+    assert equal(
+        found, np.array([[top, top / 3 * 2, np.inf, np.inf, np.inf, -top / 3 * 2, np.nan, np.nan]], np.float32)
+    )
+
+
 def test_data_that_are_refused() -> None:
     with pytest.raises(DataError, match="complex"):
         convtool.max_pool(np.zeros((5, 6), complex), 2)
@@ -473,6 +533,10 @@ def test_data_that_are_refused() -> None:
         convtool.mean_pool(np.zeros((0, 6)), 2)
     with pytest.raises(DataError, match=r"no output: the window spans 7x7 .* or a smaller window"):
         convtool.max_pool(np.zeros((5, 6)), 7)
+    with pytest.raises(DataError, match=r"the window spans 7x7 pixels, the padded image only 5x6: use"):
+        convtool.max_pool(np.zeros((5, 6)), 7, stride=2, ceil_mode=True, padding=((0, 0), (0, 0)), dilation=1)
+    with pytest.raises(DataError, match=r"the window spans 9x9 pixels, the padded image only 6x8: use"):
+        convtool.max_pool(np.zeros((5, 6)), 9, stride=3, ceil_mode=True, padding=((0, 1), (1, 1)))
     with pytest.raises(DataError, match="output Y=0 reads no pixel"):
         convtool.mean_pool(np.zeros((5, 6)), (2, 1), padding=((2, 0), (0, 0)))
     assert np.isneginf(convtool.max_pool(np.zeros((5, 6)), (2, 1), padding=((2, 0), (0, 0)))[0]).all()
@@ -524,3 +588,33 @@ def test_temporary_memory_is_a_fraction_of_the_image(padding: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak < x.nbytes / 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "window", "how"),
+    [
+        ((64, 64), 2, {"padding": 1000}),
+        ((3, 64, 64), (3, 2), {"padding": 300, "boundary": "reflect"}),
+        ((1, 10), (1, 2), {"padding": ((0, 0), (100_000, 300_000))}),
+        ((64, 64), (5, 3), {"padding": "same", "dilation": 10_000}),
+        ((4, 64, 90), (3, 3, 3), {"axes": "ZYX", "padding": "same", "dilation": (1, 10_000, 1)}),
+        ((700, 900), (300, 3), {"padding": "same", "boundary": "edge"}),
+        ((700, 900), 7, {"axes": "XY", "stride": "window"}),
+    ],
+)
+@pytest.mark.parametrize("operation", ["max", "mean", "indices"])
+def test_memory_is_foretold(shape: tuple[int, ...], window: Any, how: dict[str, Any], operation: str) -> None:
+    x = RNG.random(shape).astype(np.float32)
+    how = how | ({"boundary": "edge"} if operation == "mean" else {})
+    built = geometry.build(shape, window, **how)
+    tracemalloc.start()
+    try:
+        if operation == "indices":
+            pooling.apply_indices(built, x)
+        else:
+            pooling.apply(built, x, operation)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    needed = pooling.needed_bytes(built, x.dtype, operation.replace("indices", "max"), operation == "indices")
+    assert peak < needed < 10 * peak + (32 << 20)

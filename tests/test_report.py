@@ -142,6 +142,24 @@ def test_rows_put_a_source_beside_its_value_and_inner_values_in_line() -> None:
     assert report.rows() == [("result", "weight 0.25 (given), a b 2, shape 2x3")]
 
 
+def test_rows_count_what_a_table_has_no_room_for_and_take_arrays() -> None:
+    report = Report("x", "0")
+    report.result = {"bias": np.array([1.0, 2.5]), "all_errors": [0.5] * 17, "findings": [{"a": 1}, {"a": 2}]}
+    report.result |= {"singular_values": [[1.0] * 9, [2.0] * 9], "empty": np.array([])}
+    assert report.rows() == [("result", "bias 1,2.5, 17 all errors, 2 findings, 2 singular values")]
+
+
+def test_a_value_that_cannot_be_shown_is_no_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise ValueError("odd")
+
+    report = Report("x", "0")
+    report.result = {"odd": Odd()}
+    with pytest.raises(ValueError, match="odd"):
+        show_report(report, True)
+
+
 def test_rows_show_the_reference_as_it_was_written() -> None:
     report = Report("x", "0")
     report.reference = {"name": "t.png", "psnr": 30.0, "relative": 0.5, "as_written": {"psnr": 29.0}}

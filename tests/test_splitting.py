@@ -410,3 +410,42 @@ def test_what_cannot_be_split_is_refused(kernel: np.ndarray, how: dict[str, Any]
     with pytest.raises(REFUSED) as refusal:
         split_kernel(kernel, **how)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("how", [{"kernel_axes": "YX"}, {"groups": 2}, {"kernel_axes": "XY", "groups": 3}])
+def test_a_layer_has_its_own_axes_and_groups(how: dict[str, Any]) -> None:
+    layer = Layer(noise((3, 4)))
+    with pytest.raises(SettingError, match="Layer"):
+        split_kernel(layer, **how)
+    np.testing.assert_array_equal(split_kernel(layer).errors, split_kernel(layer.kernel).errors)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"rank": 2.5}, {"rank": "2"}, {"tol": "a"}, {"tol": 1j}, {"channels": 1.5}, {"channels": "2"}, {"channels": 0}],
+)
+def test_settings_of_other_types_are_refused(how: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match=next(iter(how))):
+        split_kernel(noise((3, 4)), **how)
+
+
+def test_settings_of_numpy_are_welcome() -> None:
+    kernel, numbers = noise((3, 4)), [{"rank": np.int64(2)}, {"tol": np.float32(0.5), "channels": np.int8(2)}]
+    wanted = (split_kernel(kernel, rank=2).ranks, split_kernel(kernel, tol=0.5).ranks)
+    how: Any
+    for how, ranks in zip(numbers, wanted, strict=True):
+        assert split_kernel(kernel, **how).ranks == ranks
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_rounding_is_that_of_the_kernels_dtype(dtype: Any) -> None:
+    """An outer product that was rounded to its dtype is one still; less than that rounding is kept where asked."""
+    column, row = np.exp(-((np.arange(13) - 6) ** 2) / 8), np.exp(-((np.arange(11) - 4) ** 2) / 5)
+    kernel = (np.outer(column, row) / column.sum() / row.sum()).astype(dtype)
+    split = split_kernel(kernel)
+    assert split.ranks == (1,)
+    assert split.error <= 13 * np.finfo(dtype).eps
+    other = kernel + 20 * kernel.max() * np.finfo(dtype).eps * noise((13, 11)).astype(dtype)
+    assert split_kernel(other.astype(dtype)).ranks > (1,)
+    if dtype != np.float64:
+        assert split_kernel(kernel, tol=0.0).ranks > (1,)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convtool
-from convtool import model
+from convtool import model, windows
 from convtool.errors import ConvtoolError, DataError, SettingError
 from convtool.windows import engine, functions
 
@@ -197,6 +197,38 @@ def test_zeros_among_the_weights_count() -> None:
     assert convtool.local(x, np.array([[0.0, 6.0, 0.0]]), "mul", "mean").tolist() == [[-6, -2, -4]]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_means_of_the_largest_numbers_there_are(dtype: str) -> None:
+    top = np.finfo(dtype).max
+    for size in ((2, 2), (3, 5), (1, 16)):
+        found = convtool.local(np.full((8, 9), top), np.ones(size), "mul", "mean")
+        np.testing.assert_allclose(found, top, rtol=8 * np.finfo(dtype).eps)
+    x = uniform(20, 30).astype(dtype) * top
+    x[:9, :9] = np.finfo(dtype).smallest_subnormal
+    found = convtool.local(x, np.zeros((3, 4)), "add", "mean", padding="valid")
+    fields = np.lib.stride_tricks.sliding_window_view(x.astype(np.longdouble), (3, 4))
+    error = np.abs(found - fields.mean((-1, -2))) / np.abs(fields).mean((-1, -2))
+    assert error[found != x[0, 0]].max() < 4 * np.finfo(dtype).eps
+    assert (found[:7, :6] == x[0, 0]).all()
+
+
+def test_what_overflows_is_infinite_and_no_warning() -> None:
+    x = np.full((4, 4), 3e38, np.float32)
+    for reduce in ("sum", "prod"):
+        assert np.isposinf(convtool.local(x, np.ones((2, 2)), "mul", reduce)).all()
+    assert np.isposinf(convtool.local(x, np.full((2, 2), 2.0), "mul", "mean")).all()
+    d_x, _ = convtool.local_gradients(x, np.ones((2, 2)), x, "mul", "prod")
+    assert not np.isfinite(d_x).all()
+
+
+def test_rounding_of_sums_grows_slowly_with_the_taps() -> None:
+    x = np.random.default_rng(4).uniform(900, 1100, (130, 120)).astype(np.float32)
+    for size in ((101, 101), (1, 101), (101, 1)):
+        exact = convtool.local(x.astype(np.float64), np.ones(size), "mul", "mean")
+        found = convtool.local(x, np.ones(size), "mul", "mean")
+        assert np.abs(found - exact).max() < 8e-4
+
+
 def test_a_pole_of_tan_is_huge_and_no_error() -> None:
     y = convtool.local(np.full((2, 2), math.pi / 2), np.zeros((1, 1)), "tan-add", "prod")
     assert (np.abs(y) > 1e15).all()
@@ -268,6 +300,25 @@ def test_the_image_decides_the_dtype(dtype: str, computed: str) -> None:
     assert {a.dtype for a in convtool.local_gradients(x, weights, y)} == {np.dtype(computed)}
 
 
+@pytest.mark.parametrize(
+    ("shape", "how"),
+    [
+        ((600, 500), {}),
+        ((40, 30), {"padding": 500, "boundary": "reflect"}),
+        ((40, 30), {"dilation": 300}),
+        ((2, 300, 20), {"padding": 40, "stride": 3}),
+        ((300, 20, 2), {"axes": "YXC", "padding": 100}),
+    ],
+)
+@pytest.mark.parametrize("reduce", ["mean", "max"])
+def test_memory_is_foretold(shape: tuple[int, ...], how: dict[str, Any], reduce: str) -> None:
+    x, weights = uniform(*shape), uniform(3, 4)
+    built = model.build(x, weights, operation="correlate", **how)
+    needed = windows.needed_bytes(built)
+    assert peak_of(lambda: windows.apply(built, x, "add", reduce)) < needed
+    assert needed < 2.5 * peak_of(lambda: windows.apply(built, x, "add", reduce))
+
+
 # Functions of the user's own --------------------------------------------------------------------------------------
 
 
@@ -324,6 +375,9 @@ def test_a_function_may_reuse_what_it_accumulates_but_not_the_image() -> None:
         ((np.bitwise_and, "sum"), "combine bitwise_and does not take float64: use one that takes floats"),
         (("mul", np.max), r"reduce max failed on two arrays: .*integer"),
         (("mul", max), "reduce max failed on two arrays: The truth value of an array"),
+        ((lambda a, w: 1 / 0, "sum"), "combine <lambda> failed on an array and a weight: division by zero"),
+        (("mul", lambda a, b: {}[""]), "reduce <lambda> failed on two arrays: ''"),
+        (("mul", lambda a, b: next(iter(()))), "reduce <lambda> failed on two arrays: StopIteration"),
         ((lambda a: a, "sum"), r"combine <lambda> failed on an array and a weight: .*positional argument"),
         ((lambda a, w: a.sum(), "sum"), r"one per element \(shape \(1, 6, 7\)\), got float64 of shape \(\)"),
         ((lambda a, w: a * 1j, "sum"), "got complex128 of shape"),
@@ -603,7 +657,8 @@ def test_a_window_runs_along_the_last_spatial_axes() -> None:
         (np.zeros((4, 5)), {"window": (2, 2, 2)}, "window must be whole numbers"),
         (np.zeros((4, 5)), {"window": 2.5}, "got 2.5"),
         (np.zeros((4, 5)), {"window": ()}, "window must be whole numbers"),
-        (np.zeros((4, 5)), {"window": 5}, "no output"),
+        (np.zeros((4, 5)), {"window": 5}, "no output: the window spans 5x5 pixels.* or a smaller window$"),
+        (np.zeros((4, 5)), {"window": 2, "stride": (1, 1, 1)}, "one per axis of the window"),
         (np.zeros((4, 5)), {"window": 2, "boundary": "wrap"}, "unknown boundary 'wrap'"),
         (np.zeros((40, 50, 3)), {"window": 2}, "say --axes YXC or CYX"),
         (np.zeros((0, 5)), {"window": 2}, "the image is empty"),

@@ -18,7 +18,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from convtool.errors import ConvtoolError
+from convtool.errors import ConvtoolError, listed
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _PIPE_STATUS = 141  # 128 + SIGPIPE
@@ -53,7 +53,7 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _PIPE_STATUS
     except MemoryError:
-        return _failed("not enough memory: use a smaller image, --precision single, or a machine with more")
+        return _failed("not enough memory: use smaller inputs, or a machine with more")
     except OSError as error:
         return _failed(f"{error.filename or 'input/output'}: {error.strerror or error}")
     except Exception:
@@ -78,13 +78,25 @@ def _result(arguments: list[str]) -> int:
     try:
         # Not command.main(), which takes a reader that has gone for a failure of its own.
         with command.make_context("convtool", arguments or ["--help"]) as context:
-            return command.invoke(context) or 0
+            try:
+                return command.invoke(context) or 0
+            except MemoryError:
+                return _failed(f"not enough memory: {_room(command.get_command(context, context.invoked_subcommand))}")
     except typer.Exit as leave:
         return leave.exit_code
     except usage_error as error:
         return _failed(f"{error.format_message().replace('Value error, ', '')}{_help_hint(error)}")
     except click_error as error:
         return _failed(error.format_message())
+
+
+def _room(command: Any) -> str:
+    """What makes a command need less memory, of the options that it has."""
+    names = {parameter.name for parameter in command.params}
+    sizes = {"image": "image", "image_shape": "--image-shape", "padding": "--padding", "dilation": "--dilation"}
+    smaller = [word for name, word in sizes.items() if name in names] or ["input"]
+    single = "--precision single, " if "precision" in names else ""
+    return f"use a smaller {listed(smaller)}, {single}or a machine with more"
 
 
 def _exception_types(leaf: type[Any]) -> tuple[type[Any], type[Any]]:

@@ -24,12 +24,12 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         try:
             return super().resolve_command(ctx, args)
-        except typer.BadParameter.__mro__[1] as error:  # click's UsageError, which Typer does not export
+        except Exception as error:  # click's UsageError, which Typer does not export
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], self.list_commands(ctx), 1)
-            if near:
-                error.message = f"No such command '{args[0]}': did you mean {near[0]}?"
+            if near and args[0] not in self.list_commands(ctx):
+                error.message = f"No such command '{args[0]}': did you mean {near[0]}?"  # type: ignore[attr-defined]
             raise
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:

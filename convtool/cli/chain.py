@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convtool.axes import spelled
 from convtool.cli import reading, sidecar
 from convtool.cli.options import PARSERS
-from convtool.errors import SettingError
-from convtool.merging.layers import Layer
+from convtool.errors import DataError, SettingError
+from convtool.memory import available_memory
+from convtool.merging.layers import Layer, stages
+from convtool.merging.products import shape_of
 
 if TYPE_CHECKING:
     from convtool.cli.job import Job
@@ -26,15 +30,17 @@ _DEFAULTS: dict[str, Any] = {
 _NO_BIAS = (None, "none")
 
 
-def read_layers(job: Job, kernels: Sequence[str], words: dict[str, str]) -> tuple[list[Layer], dict[str, str]]:
-    """The layers of kernel files with the command's per-kernel options, and the operation and boundary of them all.
+def read_layers(
+    job: Job, kernels: Sequence[str], words: dict[str, str]
+) -> tuple[list[Layer], dict[str, str], list[sidecar.Sidecar | None]]:
+    """The layers of kernel files with the command's per-kernel options; operation and boundary of all; the sidecars.
 
     A kernel's sidecar gives what the options leave open. Raises SettingError for options that do not fit the kernels,
     or that contradict a sidecar.
     """
     given = {name: _each(job, name, len(kernels), default) for name, default in _DEFAULTS.items()}
     biases = _each(job, "bias", len(kernels), None)
-    layers = []
+    layers, sidecars = [], []
     said = {name: (value, f"--{name}") for name, value in words.items() if job.chosen(name)}
     for number, kernel in enumerate(kernels):
         taps = reading.read_kernel(job, kernel, normalize=False)
@@ -46,10 +52,35 @@ def read_layers(job: Job, kernels: Sequence[str], words: dict[str, str]) -> tupl
             bias = found.bias
             for name in words:
                 _agree(said, name, found)
+            job.from_kernel |= {name for name in words if name in found.settings}
         if biases[number] not in _NO_BIAS:
             bias = reading.read_bias(job, biases[number])
         layers.append(Layer(taps, bias=bias, **settings))
-    return layers, words | {name: value for name, (value, _) in said.items()}
+        sidecars.append(found)
+    return layers, words | {name: value for name, (value, _) in said.items()}, sidecars
+
+
+def check_memory(layers: list[Layer], words: dict[str, str]) -> None:
+    """Raises DataError where the merged taps, and what it takes to multiply them out, do not fit into memory."""
+    g, o, i, *extent = shape_of(stages(layers, **words))
+    needed, free = 4 * 8 * g * o * i * math.prod(extent), available_memory()
+    if needed > free:
+        lead = f"{g * o}x{i} kernels of " if g * o * i > 1 else ""
+        raise DataError(
+            f"the merge would have {lead}{spelled(extent)} taps, which takes {needed} bytes, and only {free} are free:"
+            " keep the chain, or use smaller kernels or dilations"
+        )
+
+
+def resolved(layers: list[Layer]) -> dict[str, Any]:
+    """For each setting, its values, one a kernel; numbers for each axis as (before, after) pairs of padding."""
+    names = ("stride", "padding", "dilation", "origin", "groups")
+    found: dict[str, Any] = {name: [getattr(layer, name) for layer in layers] for name in names}
+    found["padding"] = [
+        tuple((n, n) if isinstance(n, int) else n for n in value) if isinstance(value, tuple) else value
+        for value in found["padding"]
+    ]
+    return found
 
 
 def _honoured(

@@ -48,6 +48,7 @@ class Job:
         self.is_shown = not self.quiet and (verbose or is_terminal())
         self.wants_facts = self.is_shown or self.report_file is not None
         self.inputs = [name for name in inputs if name is not None]
+        self.from_kernel: set[str] = set()  # settings that a kernel's sidecar gives
         fft.policy.one_shot, fft.policy.load_wisdom, fft.policy.threads = True, wisdom.read, threads
         if "" in [*self.inputs, *outputs, self.report_file]:
             raise SettingError("a file name is empty (an unset variable?): leave the option out, or name a file")
@@ -83,7 +84,8 @@ class Job:
                 default = parameter.default
                 if isinstance(default, str) and name in PARSERS:
                     default = PARSERS[name](default)
-                self.report.set(name, resolved.get(name, self.context.params[name]), default, self.chosen(name))
+                value = resolved.get(name, self.context.params[name])
+                self.report.set(name, value, default, self.chosen(name), name in self.from_kernel)
 
     @contextmanager
     def results(self) -> Iterator[files.Staging]:

@@ -3,7 +3,10 @@
     convtool_kernel    version of this format
     sha256             of the .npy file, so that a kernel that was replaced is noticed
     operation, boundary, kernel_axes, stride, padding, dilation, origin, groups, bias      as in `convtool.convolve`
-    exact, image_shape, merged    of a merge: whether, and for images of which size, it does what its chain did
+    exact, merged    of a merge: whether it does what its chain did (null: unknown), and the chain
+    image_shape, least_image_shape    where that holds for images of this size alone, or from this size on
+
+A kernel that is a link to another file has the sidecar beside the link, or else the one beside that file.
 
 Every command that takes a kernel takes what is written there for its settings' defaults. An option on the command line
 that says something else is an error: the kernel would no longer do what it was made for.
@@ -22,8 +25,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convtool import files, images
+from convtool.cli.promises import Promise, read_promise
 from convtool.errors import ConvtoolError, DataError, FileError, SettingError
+from convtool.geometry import written
 from convtool.merging.layers import Layer, stages
+from convtool.operators import OPERATIONS
 
 if TYPE_CHECKING:
     from convtool.cli.job import Job
@@ -36,13 +42,13 @@ _SETTINGS = ("kernel_axes", "stride", "padding", "dilation", "origin", "groups")
 
 @dataclass(frozen=True, eq=False)
 class Sidecar:
-    """The settings in a sidecar, those of `WORDS` and `_SETTINGS` that it has, the bias, and what to keep in mind."""
+    """The settings in a sidecar, those of `WORDS` and `_SETTINGS` that it has, the bias, and what a merge promises."""
 
     name: str
     kernel: str
     settings: dict[str, Any]
     bias: np.ndarray | None
-    caveat: str = ""
+    promise: Promise
 
 
 def name_of(kernel: str) -> str:
@@ -58,19 +64,30 @@ def beside(output: str) -> str | None:
 
 def existing(kernels: Sequence[str]) -> list[str]:
     """The sidecars that lie beside these kernels: inputs as they are."""
-    return [name_of(kernel) for kernel in kernels if kernel != files.STDIO and os.path.isfile(name_of(kernel))]
+    return [name for name in map(_beside, kernels) if name is not None]
+
+
+def _beside(kernel: str) -> str | None:
+    """The sidecar that lies beside a kernel, or beside the file that it is a link to."""
+    if kernel == files.STDIO or not os.path.isfile(kernel):
+        return None
+    return next((name for name in map(name_of, (kernel, os.path.realpath(kernel))) if os.path.isfile(name)), None)
 
 
 def write(
     staging: files.Staging, target: str, layer: Layer, words: dict[str, str], more: dict[str, Any] | None = None
 ) -> bool:
-    """Stage a layer's kernel as `target`, and its settings beside it; whether there was a place for them."""
+    """Stage a layer's kernel as `target`, and its settings beside it; whether there was a place for them.
+
+    Raises FileError where somebody else's file is in that place.
+    """
     stream = io.BytesIO()
     np.lib.format.write_array(stream, layer.kernel, allow_pickle=False)
     staging.open(target).write(stream.getvalue())
     name = beside(target)
     if name is None:
         return False
+    _check_ours(name)
     bias = None if layer.bias is None else np.asarray(layer.bias).tolist()
     content = {_KEY: _FORMAT, "sha256": _hash(stream.getvalue()), **words}
     content |= {name: getattr(layer, name) for name in _SETTINGS}
@@ -79,14 +96,28 @@ def write(
     return True
 
 
+def _check_ours(name: str) -> None:
+    """Raises FileError for a file that is no sidecar: replacing a kernel must not cost the user anything else."""
+    if not os.path.isfile(name):
+        return
+    try:
+        content = json.loads(files.read_bytes(name))
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or _KEY not in content:
+        raise FileError(
+            f"cannot write {name}: it exists and does not hold a kernel's settings: choose another -o, or move it away"
+        )
+
+
 def find(kernel: str) -> Sidecar | None:
     """The sidecar of a kernel file, checked; None where there is none.
 
     Raises FileError for one that cannot be read or holds what is no setting, DataError where the kernel is no longer
     the one it describes.
     """
-    name = name_of(kernel)
-    if kernel == files.STDIO or not os.path.isfile(kernel) or not os.path.isfile(name):
+    name = _beside(kernel)
+    if name is None:
         return None
     content = _content(name, kernel)
     if not isinstance(content, dict) or _KEY not in content:
@@ -98,9 +129,15 @@ def find(kernel: str) -> Sidecar | None:
             f"{kernel} is not the kernel that {name} describes (its hash differs): merge again, or remove {name}"
         )
     settings = {key: _tuples(content[key]) for key in (*WORDS, *_SETTINGS) if content.get(key) is not None}
-    found = Sidecar(name, kernel, settings, _bias(content.get("bias"), name, kernel), _caveat(content))
-    _check_settings(found)
-    return found
+    for word in WORDS:
+        if not isinstance(settings.get(word, ""), str):
+            raise FileError(_damaged(name, kernel, f"the {word} must be a word, got {_short(content[word])}"))
+    found = Sidecar(name, kernel, settings, _bias(content.get("bias"), name, kernel), Promise())
+    rank = _rank(found)
+    try:
+        return replace(found, promise=read_promise(content, rank))
+    except SettingError as error:
+        raise FileError(_damaged(name, kernel, str(error))) from error
 
 
 def _content(name: str, kernel: str) -> Any:
@@ -124,13 +161,14 @@ def _bias(values: Any, name: str, kernel: str) -> np.ndarray | None:
     return found.astype(np.float64)
 
 
-def _check_settings(found: Sidecar) -> None:
-    """Raises FileError where the settings are none, or do not fit the kernel."""
+def _rank(found: Sidecar) -> int:
+    """How many axes the kernel acts along; raises FileError where the settings are none, or do not fit the kernel."""
     taps, _ = images.read_kernel(found.kernel, plain=True)
     try:
-        stages([_layer(found, taps)], **_words(found))
+        (stage,) = stages([_layer(found, taps)], **_words(found))
     except ConvtoolError as error:
         raise FileError(_damaged(found.name, found.kernel, str(error))) from error
+    return len(stage.spatial)
 
 
 def _damaged(name: str, kernel: str, why: str) -> str:
@@ -145,16 +183,6 @@ def _layer(found: Sidecar, taps: np.ndarray) -> Layer:
 def _words(found: Sidecar) -> dict[str, Any]:
     defaults = {"operation": "convolve", "boundary": "periodic"}
     return {name: found.settings.get(name, default) for name, default in defaults.items()}
-
-
-def _caveat(content: dict[str, Any]) -> str:
-    """What a merge does not promise, for the note that its settings were taken."""
-    if content.get("exact") is False:
-        return "; at the border it does not do what its chain did"
-    shape = content.get("image_shape")
-    if isinstance(shape, list) and shape:
-        return f"; it is known to do what its chain did on images of {'x'.join(map(str, shape))} alone"
-    return ""
 
 
 def applied(
@@ -186,11 +214,25 @@ def honoured(job: Job, found: Sidecar, taps: np.ndarray, settings: dict[str, Any
     if has_bias:
         raise SettingError(f"--bias would change the layer that {found.name} describes: leave it out")
     known = {name: value for name, value in found.settings.items() if name in settings}
+    job.from_kernel |= set(known)
     for name in known:
         if (name == "operation" and "operation" not in job.context.params) or job.chosen(name):
             check(found, taps, name, settings[name])
-    job.report.notes.append(f"the settings of kernel {found.kernel} were taken from {found.name}{found.caveat}")
+    caveat = found.promise.caveat(_grid(job, found, taps))
+    more = f"; {caveat}" if caveat else ""
+    job.report.notes.append(f"the settings of kernel {found.kernel} were taken from {found.name}{more}")
     return {**settings, **known}
+
+
+def _grid(job: Job, found: Sidecar, taps: np.ndarray) -> tuple[int, ...] | None:
+    """The lengths of the image that the kernel is about to be applied to, where that is known."""
+    image = job.report.input
+    if job.report.command not in OPERATIONS or not image:
+        return None
+    (stage,) = stages([_layer(found, taps)], **_words(found))
+    if not set(stage.spatial) <= set(image["axes"]):
+        return None
+    return tuple(image["shape"][image["axes"].index(letter)] for letter in stage.spatial)
 
 
 def check(found: Sidecar, taps: np.ndarray, name: str, value: Any) -> None:
@@ -203,7 +245,7 @@ def check(found: Sidecar, taps: np.ndarray, name: str, value: Any) -> None:
     if name == "operation":
         raise SettingError(f"kernel {found.kernel} was made for {mine} ({found.name}), not for {value}: use {mine}")
     raise SettingError(
-        f"--{name.replace('_', '-')} {_spelled(value)} contradicts {found.name}, which says {_spelled(mine)}: leave the"
+        f"--{name.replace('_', '-')} {written(value)} contradicts {found.name}, which says {written(mine)}: leave the"
         f" option out, or remove {found.name}"
     )
 
@@ -217,12 +259,6 @@ def _means(found: Sidecar, taps: np.ndarray, name: str, value: Any) -> Any:
     except ConvtoolError as error:
         return str(error)
     return stage.kernel.origin if name == "origin" else getattr(stage, name)
-
-
-def _spelled(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return ",".join(":".join(map(str, item)) if isinstance(item, tuple | list) else str(item) for item in value)
-    return str(value)
 
 
 def _short(value: Any) -> str:

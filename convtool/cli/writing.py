@@ -94,12 +94,13 @@ def _default_dtype(job: Job, y: np.ndarray, kind: str, target: str, like: images
     """The dtype for a result whose dtype nobody chose; None for the input's."""
     if kind == "npy" and (target == STDOUT or like is None or like.format != "npy"):
         return y.dtype.name
-    if kind not in ("png", "jpeg") or like is None or like.data.dtype.kind != "f":
+    if kind not in ("png", "jpeg") or like is None or like.data.dtype.kind not in "fb" or y.dtype.kind != "f":
         return None
     # Twice the range, since ringing at 8-bit edges goes beyond it.
     dtype = "uint16" if kind == "png" and y.max() > 2 * 255 else "uint8"
+    held = "floats" if like.data.dtype.kind == "f" else "bool"
     job.report.notes.append(
-        f"the input holds floats, the result ({y.min():.4g} to {y.max():.4g}) was rounded to {dtype}:"
+        f"the input holds {held}, the result ({y.min():.4g} to {y.max():.4g}) was rounded to {dtype}:"
         " choose with --dtype and --scale, or write .tif or .npy"
     )
     return dtype

@@ -182,7 +182,8 @@ class Block:
         self._peak = max(-float(self._flat.min()), float(self._flat.max()))
         if not math.isfinite(self._peak):
             model.check_image(self.field.image)
-            raise DataError(f"the image holds values too large for {self.field.dtype}: compute in double precision")
+            advice = "compute in double precision" if self.field.dtype == np.float32 else "scale the image"
+            raise DataError(f"the image holds values too large for {self.field.dtype}: {advice}")
 
     def component(self, which: int) -> np.ndarray:
         """The scaled derivative along one of the spatial axes: flat, for the range `between`, until the next call."""

@@ -12,6 +12,10 @@ from convtool.images.image import Image
 CHOICES = ("refuse", "keep", "zero", "mean", "nearest")
 
 
+class NonFiniteError(DataError):
+    """An image was refused for its NaN and infinities; its text says how they can be filled."""
+
+
 def check_choice(nan: str) -> None:
     """Raises SettingError for an unknown way of treating NaN."""
     if nan not in CHOICES:
@@ -22,7 +26,7 @@ def settle(image: Image, nan: str) -> Image:
     """The image without NaN and infinities: refused, or filled by 'zero', 'mean' (of the finite) or 'nearest'; or with
     them, for 'keep'.
 
-    Raises DataError when there are some and they are refused, or when nothing finite is left to fill from.
+    Raises NonFiniteError when there are some and they are refused, DataError when nothing finite is left to fill from.
     """
     if image.data.dtype.kind != "f" or nan == "keep":
         return image
@@ -33,7 +37,7 @@ def settle(image: Image, nan: str) -> Image:
     if nan == "refuse":
         first = np.unravel_index(int(np.argmax(bad)), bad.shape)
         where = ", ".join(f"{letter}={index}" for letter, index in zip(image.axes, first, strict=True))
-        raise DataError(
+        raise NonFiniteError(
             f"{image.name} has {count} NaN or infinite values, first at {where}:"
             " use --nan zero, mean or nearest to fill them"
         )

@@ -1,6 +1,7 @@
 """From computed values to a file's dtype, counting everything that changes.
 
-written = clip(rint(FACTOR * y + OFFSET)), with rint and clip for integers; floats are only clipped to their range.
+written = clip(rint(FACTOR * y + OFFSET)), with rint and clip for integers; floats are only clipped to their range, and
+bool is the integers 0 and 1.
 Values are converted in blocks, so that no second image of floats is made.
 """
 
@@ -15,7 +16,7 @@ from convtool.errors import DataError, SettingError, listed
 from convtool.images.image import Image
 
 _INTEGERS = [f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)]
-NAMES = (*_INTEGERS, "float16", "float32", "float64")
+NAMES = ("bool", *_INTEGERS, "float16", "float32", "float64")
 _BLOCK = 1 << 16  # stays in the processor's cache
 
 
@@ -34,14 +35,19 @@ class Quantised:
     squares: float = 0.0
 
 
-def output_dtype(computed: np.dtype, like: Image | None, chosen: str | None) -> np.dtype:
-    """The dtype to write: the chosen one, else the input's (bool as uint8), else the one computed in."""
+def output_dtype(computed: np.dtype, like: Image | None, chosen: str | None, kind: str) -> np.dtype:
+    """The dtype to write to a format: the chosen one, else the input's, else the one computed in.
+
+    What was computed of bool has a dtype of its own, unless it is bool again; only .npy holds that, others hold uint8.
+    """
     if chosen is not None:
         if chosen not in NAMES:
             raise SettingError(f"unknown --dtype '{chosen}': use {listed(NAMES)}")
+        if chosen == "bool" and kind != "npy":
+            raise SettingError("--dtype bool is for .npy files: use --dtype uint8, or write .npy")
         return np.dtype(chosen)
-    kept = computed if like is None else like.data.dtype
-    return np.dtype(np.uint8) if kept == np.bool_ else kept
+    kept = computed if like is None or like.data.dtype == np.bool_ else like.data.dtype
+    return np.dtype(np.uint8) if kept == np.bool_ and kind != "npy" else kept
 
 
 def scaling(scale: str | None, values: np.ndarray, dtype: np.dtype) -> tuple[float, float]:
@@ -63,12 +69,14 @@ def _fit(values: np.ndarray, dtype: np.dtype) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise DataError("--scale fit needs finite values, but the result has NaN or infinite ones: give a FACTOR")
-    bottom, top = _range(dtype) if dtype.kind in "iu" else (0, 1)
+    bottom, top = (0, 1) if dtype.kind == "f" else _range(dtype)
     factor = (top - bottom) / (high - low) if high > low else 1.0
     return factor, bottom - factor * low
 
 
 def _range(dtype: np.dtype) -> tuple[int, int] | tuple[float, float]:
+    if dtype == np.bool_:
+        return 0, 1
     if dtype.kind in "iu":
         return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
@@ -82,7 +90,7 @@ def quantise(values: np.ndarray, dtype: np.dtype, scale: str | None) -> Quantise
     factor, offset = scaling(scale, values, dtype)
     result = Quantised(np.empty(values.shape, dtype), factor, offset)
     source, target = np.ascontiguousarray(values).reshape(-1), result.data.reshape(-1)
-    store = _store_integers if dtype.kind in "iu" else _store_floats
+    store = _store_floats if dtype.kind == "f" else _store_integers
     for start in range(0, source.size, _BLOCK):
         block = source[start : start + _BLOCK]
         if (factor, offset) != (1.0, 0.0):

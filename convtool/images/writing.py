@@ -28,13 +28,14 @@ def write(
 ) -> Written:
     """Stage floating-point values, one axis per letter of `axes`, as the file `target` (`-`: standard output).
 
-    `like` is the input, whose dtype and metadata are kept; `dtype` names another one; `scale` is None, 'FACTOR',
-    'FACTOR,OFFSET' or 'fit'; `alpha` is [Y, X] of the values' own frame. The format is that of the target's ending.
+    `like` is the input, whose dtype (but for bool, see `output_dtype`) and metadata are kept; `dtype` names another
+    one; `scale` is None, 'FACTOR', 'FACTOR,OFFSET' or 'fit'; `alpha` is [Y, X] of the values' own frame. The format is
+    that of the target's ending.
 
     Raises SettingError for what the format cannot hold, DataError for NaN in integers or an alpha of another shape.
     """
     kind = output_format(target, format)
-    wanted = output_dtype(values.dtype, like, dtype)
+    wanted = output_dtype(values.dtype, like, dtype, kind)
     metadata = Metadata() if like is None else like.metadata
     _check_alpha(alpha, axes, values.shape)
     order = _order(kind, axes, values.shape, wanted, alpha, metadata, target)

@@ -24,13 +24,15 @@ They agree
     any boundary, where the first kernel has one tap along the axis, s1 = 1, p1 = 0 (zero boundary: b1 = 0);
     wherever else the taps happen to cancel, such as symmetric kernels under the symmetric boundary.
 
-Which outputs differ is in `convtool.merging.exactness`: row k of (chain - merge) is zero or not.
+The rules, and one for mirrors, are in `convtool.merging.rules`; which outputs differ elsewhere is computed in
+`convtool.merging.exactness`: row k of (chain - merge) is zero or not.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
@@ -39,8 +41,11 @@ import numpy as np
 from convtool import linear, model
 from convtool.axes import Arrangement
 from convtool.errors import SettingError
-from convtool.merging import exactness, layers
+from convtool.merging import costs, layers, rules
+from convtool.merging.costs import Prediction
+from convtool.merging.exactness import Comparison, Scope
 from convtool.merging.layers import Layer, Stage
+from convtool.merging.marks import Marks
 from convtool.merging.products import product
 
 
@@ -65,42 +70,65 @@ class Merged:
 
     def differing(self, grid: Sequence[int]) -> np.ndarray:
         """Bool [*outputs]: where chain and merge differ for a generic image with these spatial lengths."""
-        return exactness.differing(self.chain, self.stage, grid)
+        return self.marks(grid).expanded()
 
     def border(self, grid: Sequence[int]) -> tuple[tuple[int, int], ...]:
         """(before, after) for each spatial axis: the frame of outputs that holds all differing ones."""
-        return exactness.border(self.differing(grid))
+        return self.marks(grid).border
+
+    def marks(self, grid: Sequence[int]) -> Marks:
+        """What `differing` says, in little memory whatever the grid; raises SettingError and DataError."""
+        return self._comparison.marks(grid)
+
+    @property
+    def scope(self) -> Scope | None:
+        """The grids on which no output differs: those from some least lengths on; None where large ones differ too.
+
+        Raises SettingError where no rule says so and the kernels are too large to try.
+        """
+        return self._comparison.scope
 
     def is_exact(self, grid: Sequence[int] | None = None) -> bool:
-        """Whether no output differs, on this grid, or on all grids that the kernels fit into several times."""
-        if self._rules is not None:
-            return True
-        return self._agrees_everywhere if grid is None else not self.differing(grid).any()
+        """Whether no output differs, on this grid, or on all that are as large as `scope` says."""
+        if grid is None:
+            return self.scope is not None
+        return self.marks(grid).is_empty
 
     def explain(self, grid: Sequence[int] | None = None) -> str:
         """One sentence: why the merge is exact, or what differs."""
-        if self._rules is not None:
-            return f"exact: {self._rules}"
-        where = "on images of every size" if grid is None else "on images of this size"
+        rule = self._comparison.rule
         if self.is_exact(grid):
+            if rule is not None:
+                return f"exact: {rule}"
+            where = "on images of this size" if grid is not None else self._where
             return f"exact {where}: what the later kernels read outside the earlier outputs agrees for these taps"
-        return f"not exact: {exactness.obstacle(self._firsts, self.chain)}"
+        is_bias = self._comparison.is_bias if grid is None else not self.marks(grid).are_rows
+        obstacle = rules.obstacle(self._comparison.firsts, self.chain, is_bias)
+        return f"not exact: {obstacle}" + ("" if grid is None else f"; {self._places(self.marks(grid))}")
+
+    @property
+    def _where(self) -> str:
+        if self.scope is None or self.scope.is_all:
+            return "on images of every size"
+        least = ",".join(map(str, self.scope.least))
+        smaller = "not on all smaller ones" if self.scope.is_tried else "smaller ones were not tried"
+        return f"on images of at least {least} pixels ({self.stage.spatial}; {smaller})"
+
+    def _places(self, marks: Marks) -> str:
+        total = math.prod(marks.shape)
+        if marks.count == total:
+            return f"all {total} outputs differ" if total > 1 else "the one output differs"
+        widths = [f"{a}:{b} ({axis})" for (a, b), axis in zip(marks.border, self.stage.spatial, strict=True)]
+        return f"the outputs that differ lie within {' and '.join(widths)} of the border"
+
+    def before(self, number: int) -> Stage:
+        """The merge of the first `number` kernels of the chain, one at least and not all of them."""
+        return self._comparison.firsts[number - 1]
 
     @cached_property
-    def _rules(self) -> str | None:
-        return exactness.rule(self._firsts, self.chain)
-
-    @cached_property
-    def _firsts(self) -> list[Stage]:
-        """The merge of everything before the second, third, ... kernel."""
-        firsts = [self.chain[0]]
-        for stage in self.chain[1:-1]:
-            firsts.append(product(firsts[-1], stage))
-        return firsts
-
-    @cached_property
-    def _agrees_everywhere(self) -> bool:
-        return not any(self.differing(grid).any() for grid in exactness.typical_grids(self.chain, self.stage))
+    def _comparison(self) -> Comparison:
+        firsts = itertools.accumulate(self.chain[:-1], product)
+        return Comparison(self.chain, self.stage, tuple(firsts))
 
     @property
     def channels(self) -> int:
@@ -110,19 +138,16 @@ class Merged:
     @property
     def chain_cost(self) -> float:
         """Multiply-adds of the chain per output position of its end, all channels, non-zero taps counted."""
-        counts = layers.channels(self.chain)
-        strides = [math.prod(stage.stride) for stage in self.chain]
-        return float(
-            sum(
-                _cost(s, c) * math.prod(strides[i + 1 :])
-                for i, (s, c) in enumerate(zip(self.chain, counts, strict=True))
-            )
-        )
+        return costs.multiply_adds(self.chain)
 
     @property
     def merged_cost(self) -> float:
         """Multiply-adds of the merge per output position, all channels, non-zero taps counted."""
-        return float(_cost(self.stage, self.channels))
+        return costs.multiply_adds([self.stage])
+
+    def predicted(self, grid: Sequence[int]) -> tuple[Prediction, Prediction]:
+        """What the engines are predicted to take on one image with these lengths: for the chain, and for the merge."""
+        return costs.predicted(self.chain, grid, self.channels), costs.predicted([self.stage], grid, self.channels)
 
     def apply(self, x: np.ndarray, axes: str | None = None) -> np.ndarray:
         """The merged layer's result on x."""
@@ -142,12 +167,15 @@ class Merged:
         return Verification(float(difference.max()), float(inside.max(initial=0.0)), float(np.abs(merged).max()))
 
 
-def merge_kernels(chain: Sequence[Layer], *, operation: str = "convolve", boundary: str = "periodic") -> Merged:
+def merge_kernels(
+    chain: Iterable[Layer | np.ndarray], *, operation: str = "convolve", boundary: str = "periodic"
+) -> Merged:
     """One kernel for several in a row: k = (k1 spread by d1) * (k2 spread by s1 d2), and where it does the same.
 
     Parameters
     ----------
-    chain: two `Layer`s or more, in the order in which they are applied; their channels contract
+    chain: two `Layer`s or more, in the order in which they are applied; their channels contract. An array is a `Layer`
+        with nothing but a kernel
     operation: "convolve" or "correlate", of all of them
     boundary: of all of them, as in `convtool.convolve`
 
@@ -165,12 +193,21 @@ def merge_kernels(chain: Sequence[Layer], *, operation: str = "convolve", bounda
     >>> merged.is_exact()
     True
     """
-    if len(chain) < 2:
-        raise SettingError(f"merging takes two kernels or more, got {len(chain)}")
-    stages = layers.stages(chain, operation, boundary)
+    given = _layers(chain)
+    stages = layers.stages(given, operation, boundary)
     layers.channels(stages)
     merged = reduce(product, stages)
     return Merged(_layer(merged), operation, boundary, tuple(stages), merged)
+
+
+def _layers(chain: Iterable[Layer | np.ndarray]) -> list[Layer]:
+    """The chain as layers; raises SettingError where it is none."""
+    if isinstance(chain, Layer | np.ndarray | str) or not isinstance(chain, Iterable):
+        raise SettingError(f"merging takes a list of two kernels or more, got one {type(chain).__name__}")
+    found = [item if isinstance(item, Layer) else Layer(item) for item in chain]
+    if len(found) < 2:
+        raise SettingError(f"merging takes two kernels or more, got {len(found)}")
+    return found
 
 
 def _layer(stage: Stage) -> Layer:
@@ -184,11 +221,6 @@ def _layer(stage: Stage) -> Layer:
         groups=stage.groups if stage.kind == "OI" else 1,
         bias=stage.bias,
     )
-
-
-def _cost(stage: Stage, channels: int) -> int:
-    """Multiply-adds of a stage per position of its output."""
-    return int(np.count_nonzero(stage.kernel.taps)) * (channels if stage.is_shared else 1)
 
 
 def _model(stage: Stage, x: np.ndarray, axes: str | None) -> model.Model:

@@ -8,84 +8,196 @@ as zero. Kernels are brought to the scale of 1 before, by powers of two, so that
 constants, c = C 0, are looked at by themselves.
 
 Only outputs near the frame can differ, and what happens there depends on the grid's length n through n mod s alone, as
-soon as both ends are apart. So a mask is computed on the smallest such grid, and its middle repeated.
+soon as both ends are apart. So a mask is computed on the smallest such grid, and its middle repeated (`marks`).
+
+That makes "on every grid" a finite question: the grids with both ends apart, one for each n mod s, and all smaller
+ones. Along an axis where a rule holds for any taps, one long grid answers it: there C and M are the same sums of
+
+    w2[n] w1[m]  (shift by n s1 d2 + m d1 along this axis)  x  (what happens along the others)
+
+and no two shifts meet in the middle of a long axis, so what cancels there cancels at every length.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+import numbers
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from convtool.axes import spelled
-from convtool.errors import SettingError
+from convtool.errors import DataError, SettingError
 from convtool.kernel import Kernel
-from convtool.merging import layers
+from convtool.merging import layers, rules
 from convtool.merging.layers import Stage, power_of_two
+from convtool.merging.marks import Marks
 
 _DRAWS, _LARGEST = 2, 1 << 16
 _DIRECT = 1 << 27  # taps x samples up to which sums are taken one by one, with rounding that stays where it arises
 _MOST_SAMPLES = 1 << 25  # of an image that is tried
+_MOST_PIXELS = 1 << 40  # of an image that may be asked about
 _MOST_GRIDS = 64  # residues of the grid's lengths that are all tried; above, lengths move together
+_MOST_SMALL_GRIDS = 1024  # that are all tried, at about a millisecond each
+_MOST_PRODUCTS = 1 << 28  # taps x samples of them together
 
 
-def differing(chain: Sequence[Stage], merged: Stage, grid: Sequence[int]) -> np.ndarray:
-    """Bool [*outputs] of the merge on this grid: where the chain gives something else for a generic image.
+@dataclass(frozen=True)
+class Scope:
+    """The grids on which a merge is exact: those with at least these lengths; and whether smaller ones were tried."""
 
-    Raises SettingError for a grid that is none, DataError when the kernels do not fit into it.
+    least: tuple[int, ...]
+    is_tried: bool
+
+    @property
+    def is_all(self) -> bool:
+        """Whether that is every grid."""
+        return set(self.least) == {1}
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Chain and merge on images of any size; every small grid is tried once.
+
+    firsts: the merges of everything before the second, third, ... stage
     """
-    if len(grid) != len(merged.spatial) or min(grid) < 1:
-        raise SettingError(
-            f"the image's size {spelled(grid)} does not fit: give {len(merged.spatial)} lengths, for {merged.spatial}"
+
+    chain: tuple[Stage, ...]
+    merged: Stage
+    firsts: tuple[Stage, ...]
+    _tried: dict[tuple[int, ...], tuple[np.ndarray, bool]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def rule(self) -> str | None:
+        """Why the merge is exact on every grid, from the settings alone; None where they do not say."""
+        return rules.exact(self.firsts, self.chain)
+
+    def marks(self, grid: Sequence[int]) -> Marks:
+        """The outputs of the merge on this grid for which the chain gives something else for a generic image.
+
+        Raises SettingError for a grid that is none, DataError when the kernels do not fit into it.
+        """
+        lengths = self._checked(grid)
+        small = tuple(min(n, self._apart(axis, n)) for axis, n in enumerate(lengths))
+        if small not in self._tried:
+            self._tried[small] = _probed(self.chain, self.merged, small)
+        mask, are_rows = self._tried[small]
+        middle, copies = [], []
+        for axis, (n, less) in enumerate(zip(lengths, small, strict=True)):
+            stride = self.merged.stride[axis]
+            row = (self.merged.padding[axis][0] + (less - self.merged.span[axis]) // 2) // stride
+            middle.append(min(row, mask.shape[axis] - 1))
+            copies.append(1 + (n - less) // stride)
+        return Marks(mask, tuple(middle), tuple(copies), are_rows)
+
+    @cached_property
+    def scope(self) -> Scope | None:
+        """The grids on which the merge is exact; None where even large ones differ.
+
+        Raises SettingError where the kernels are so large that trying would take gigabytes.
+        """
+        if self.rule is not None:
+            return Scope((1,) * len(self.merged.span), True)
+        if not all(self.marks(grid).is_empty for grid in self._large_grids()):
+            return None
+        lengths = self._lengths
+        if not self._is_cheap(lengths):
+            return Scope(tuple(1 if len(each) == 1 else each[-stride] for each, stride in self._steps), False)
+        differs = np.zeros([len(each) for each in lengths], bool)
+        for index in np.ndindex(differs.shape):
+            differs[index] = self._differs([each[i] for each, i in zip(lengths, index, strict=True)])
+        least = _threshold(differs)
+        return None if least is None else Scope(least, True)
+
+    @cached_property
+    def is_bias(self) -> bool:
+        """Whether on large grids nothing differs but the constants."""
+        return not any(self.marks(grid).are_rows for grid in self._large_grids())
+
+    @property
+    def _steps(self) -> Iterable[tuple[range, int]]:
+        return zip(self._lengths, self.merged.stride, strict=True)
+
+    @cached_property
+    def _lengths(self) -> list[range]:
+        """The lengths along each axis that stand for all: one where a rule holds, else 1, 2, ... to the long ones."""
+        free = rules.open_axes(self.firsts, self.chain)
+        longest = [self._apart(axis, 0) for axis in range(len(self.merged.span))]
+        ends = [max(self._apart(axis, r) for r in range(s)) + 1 for axis, s in enumerate(self.merged.stride)]
+        return [range(1, ends[axis]) if axis in free else range(n, n + 1) for axis, n in enumerate(longest)]
+
+    def _large_grids(self) -> list[tuple[int, ...]]:
+        """Grids that stand for all large ones: one for each residue of the lengths by the merged stride."""
+        lengths = [each[-stride:] for each, stride in self._steps]
+        if math.prod(each[-1] for each in lengths) * layers.channels(self.chain)[0] > _MOST_SAMPLES:
+            raise SettingError(
+                f"no rule says whether kernels that span {spelled([n + 1 for n in self.merged.span])} pixels together"
+                " merge exactly for images of every size, and they are too large to try: say --image-shape (a grid in"
+                " Python)"
+            )
+        if math.prod(map(len, lengths)) <= _MOST_GRIDS:
+            return list(itertools.product(*lengths))
+        return [tuple(each[i % len(each)] for each in lengths) for i in range(max(map(len, lengths)))]
+
+    def _is_cheap(self, lengths: Sequence[range]) -> bool:
+        taps = sum(stage.kernel.taps.size for stage in (*self.chain, self.merged))
+        products = (
+            math.prod(len(each) * (each[0] + each[-1]) // 2 for each in lengths)
+            * _DRAWS
+            * taps
+            * layers.channels(self.chain)[0]
         )
-    small = [min(n, _apart(chain, merged, axis, n)) for axis, n in enumerate(grid)]
-    mask = _probed(chain, merged, small)
-    for axis, (n, less) in enumerate(zip(grid, small, strict=True)):
-        stride = merged.stride[axis]
-        middle = (merged.padding[axis][0] + (less - merged.span[axis]) // 2) // stride
-        copies = np.where(np.arange(mask.shape[axis]) == min(middle, mask.shape[axis] - 1), 1 + (n - less) // stride, 1)
-        mask = np.repeat(mask, copies, axis)
-    return mask
+        return math.prod(map(len, lengths)) <= _MOST_SMALL_GRIDS and products <= _MOST_PRODUCTS
+
+    def _differs(self, grid: Sequence[int]) -> bool:
+        """Whether anything differs on a grid; nothing does where the kernels do not fit."""
+        try:
+            return not self.marks(grid).is_empty
+        except DataError:
+            return False
+
+    def _checked(self, grid: Sequence[int]) -> tuple[int, ...]:
+        axes = self.merged.spatial
+        found = tuple(grid) if isinstance(grid, Sequence | np.ndarray) and not isinstance(grid, str) else (grid,)
+        whole = all(isinstance(n, numbers.Integral) and int(n) >= 1 for n in found)
+        if len(found) != len(axes) or not whole:
+            raise SettingError(
+                f"the image's size {spelled(found)} does not fit: give {len(axes)} lengths, whole numbers, for {axes}"
+            )
+        if math.prod(map(int, found)) > _MOST_PIXELS:
+            raise SettingError(f"no image has {spelled(found)} pixels: give the size of one")
+        return tuple(map(int, found))
+
+    def _apart(self, axis: int, n: int) -> int:
+        """The smallest length, equal to n modulo the stride, at which the two ends do not see each other."""
+        stride, span = self.merged.stride[axis], self.merged.span[axis]
+        steps = [1, *itertools.accumulate((stage.stride[axis] for stage in self.chain), lambda a, b: a * b)]
+        margins = sum(s * sum(stage.padding[axis]) for s, stage in zip(steps, self.chain, strict=False))
+        least = 2 * margins + 3 * span + 4 * stride * len(self.chain) + 2
+        return least + (n - least) % stride
 
 
-def typical_grids(chain: Sequence[Stage], merged: Stage) -> list[tuple[int, ...]]:
-    """Grids that stand for all large ones: one for each residue of the lengths by the merged stride.
-
-    Raises SettingError where the kernels are so large that these would take gigabytes.
-    """
-    lengths = [[_apart(chain, merged, axis, r) for r in range(s)] for axis, s in enumerate(merged.stride)]
-    if math.prod(max(each) for each in lengths) * layers.channels(chain)[0] > _MOST_SAMPLES:
-        raise SettingError(
-            f"no rule says whether kernels that span {spelled([n + 1 for n in merged.span])} pixels together merge"
-            " exactly for images of every size, and they are too large to try: say --image-shape (a grid in Python)"
-        )
-    if math.prod(merged.stride) <= _MOST_GRIDS:
-        return list(itertools.product(*lengths))
-    longest = max(merged.stride)
-    return [tuple(each[i % len(each)] for each in lengths) for i in range(longest)]
+def _threshold(differs: np.ndarray) -> tuple[int, ...] | None:
+    """The least lengths, from 1 on, such that no grid with at least these differs; [i, j] is the grid i+1, j+1."""
+    for axis in range(differs.ndim):
+        differs = np.flip(np.logical_or.accumulate(np.flip(differs, axis), axis), axis)
+    free = np.argwhere(~differs)
+    return tuple(int(i) + 1 for i in free[np.argmin(free.sum(axis=1))]) if len(free) else None
 
 
-def _apart(chain: Sequence[Stage], merged: Stage, axis: int, n: int) -> int:
-    """The smallest length, equal to n modulo the stride, at which the two ends do not see each other."""
-    stride, span = merged.stride[axis], merged.span[axis]
-    steps = [1, *itertools.accumulate((stage.stride[axis] for stage in chain), lambda a, b: a * b)]
-    margins = sum(s * sum(stage.padding[axis]) for s, stage in zip(steps, chain, strict=False))
-    least = 2 * margins + 3 * span + 4 * stride * len(chain) + 2
-    return least + (n - least) % stride
-
-
-def _probed(chain: Sequence[Stage], merged: Stage, grid: Sequence[int]) -> np.ndarray:
+def _probed(chain: Sequence[Stage], merged: Stage, grid: Sequence[int]) -> tuple[np.ndarray, bool]:
+    """Bool [*outputs]: where chain and merge differ; and whether they do for the image's sake."""
     counts = layers.channels(chain)
     random = np.random.default_rng(20)
     shape = (_DRAWS, counts[0], *grid)
     draws = random.integers(1, _LARGEST, shape) * random.choice([-1.0, 1.0], shape)
-    found = _differ(*_linear(chain, merged), counts, draws)
-    if any(stage.bias is not None for stage in chain):
-        found = found | _differ(*_constant(chain, merged), counts, np.zeros((1, *shape[1:])))
-    return found
+    rows = _differ(*_linear(chain, merged), counts, draws)
+    if all(stage.bias is None for stage in chain):
+        return rows, bool(rows.any())
+    return rows | _differ(*_constant(chain, merged), counts, np.zeros((1, *shape[1:]))), bool(rows.any())
 
 
 def _differ(chain: Sequence[Stage], merged: Stage, counts: Sequence[int], x: np.ndarray) -> np.ndarray:
@@ -150,98 +262,3 @@ def _rescaled(stage: Stage, taps: np.ndarray, power: int, bias: int | None) -> S
 def _absolute(stage: Stage) -> Stage:
     kernel = Kernel(np.abs(stage.kernel.taps), stage.kernel.origin)
     return replace(stage, kernel=kernel, bias=None if stage.bias is None else np.abs(stage.bias))
-
-
-def border(mask: np.ndarray) -> tuple[tuple[int, int], ...]:
-    """(before, after) for each axis: a frame that holds everything marked, no side of which could be thinner."""
-    box = _unmarked(mask)
-    return _frame_of(mask) if box is None else box
-
-
-def _unmarked(mask: np.ndarray) -> tuple[tuple[int, int], ...] | None:
-    """The frame around everything that is not marked, where nothing inside is; None where marks lie scattered."""
-    others = [tuple(a for a in range(mask.ndim) if a != axis) for axis in range(mask.ndim)]
-    free = [np.flatnonzero(~mask.all(axis=rest)) for rest in others]
-    if not len(free[0]):
-        return None
-    frame = tuple((int(f[0]), n - 1 - int(f[-1])) for f, n in zip(free, mask.shape, strict=True))
-    return None if _inside(mask, frame).any() else frame
-
-
-def _frame_of(mask: np.ndarray) -> tuple[tuple[int, int], ...]:
-    """A frame that holds scattered marks."""
-    middle = [n // 2 for n in mask.shape]
-    # Slabs along a whole axis are seen on the lines through the middle; marks in the corners follow.
-    lines = [mask[(*middle[:axis], slice(None), *middle[axis + 1 :])] for axis in range(mask.ndim)]
-    frame = [list(_ends(line)) for line in lines]
-    while len(marks := np.argwhere(_inside(mask, frame))):
-        widths = np.array(frame)
-        gaps = np.stack([marks[0] + 1, np.array(mask.shape) - widths.sum(axis=1) - marks[0]], axis=1)
-        axis, side = divmod(int(np.argmin(gaps)), 2)
-        frame[axis][side] += int(gaps[axis, side])
-    for axis, side in np.ndindex(mask.ndim, 2):
-        while frame[axis][side] and not _inside(mask, _thinner(frame, axis, side)).any():
-            frame = _thinner(frame, axis, side)
-    return tuple((before, after) for before, after in frame)
-
-
-def _inside(mask: np.ndarray, frame: Sequence[Sequence[int]]) -> np.ndarray:
-    return mask[tuple(slice(a, max(a, n - b)) for n, (a, b) in zip(mask.shape, frame, strict=True))]
-
-
-def _thinner(frame: list[list[int]], axis: int, side: int) -> list[list[int]]:
-    return [[w - ((a, s) == (axis, side)) for s, w in enumerate(pair)] for a, pair in enumerate(frame)]
-
-
-def _ends(line: np.ndarray) -> tuple[int, int]:
-    """Marks at the start and at the end of a line, up to the unmarked stretch around its middle."""
-    middle = len(line) // 2
-    before = np.flatnonzero(line[: middle + 1])
-    after = np.flatnonzero(line[middle + 1 :])
-    return (int(before[-1]) + 1 if len(before) else 0), (len(line) - middle - 1 - int(after[0]) if len(after) else 0)
-
-
-def rule(firsts: Sequence[Stage], chain: Sequence[Stage]) -> str | None:
-    """Why the merge is exact on every grid, from the settings alone; None where they do not say.
-
-    firsts: the merges of everything before the second, third, ... stage
-    """
-    reasons: dict[str, None] = {}
-    for first, second in zip(firsts, chain[1:], strict=True):
-        found = [_rule(first, second, axis) for axis in range(len(second.stride))]
-        if None in found:
-            return None
-        reasons |= dict.fromkeys(reason for reason in found if reason)
-    return "; ".join(reasons)
-
-
-def _rule(first: Stage, second: Stage, axis: int) -> str | None:
-    """The rules of `convtool.merging`, for one axis."""
-    pads, span = first.padding[axis], first.span[axis]
-    if second.padding[axis] == (0, 0):
-        return "without padding, the later kernel reads nothing outside the earlier output"
-    if first.stride[axis] == 1 and (*pads, span) == (0, 0, 0) and not (first.boundary == "zero" and _has_bias(first)):
-        return "along an axis where the earlier kernel has one tap, the order does not matter"
-    if first.stride[axis] == 1 and first.boundary == "zero" and min(pads) >= span and not _has_bias(first):
-        return "with stride 1 and this much padding, the earlier output is zero wherever it ends"
-    if first.stride[axis] == 1 and first.boundary == "periodic" and sum(pads) == span:
-        return "periodic, with stride 1 and an earlier output as large as the image"
-    return None
-
-
-def _has_bias(stage: Stage) -> bool:
-    return stage.bias is not None and bool(stage.bias.any())
-
-
-def obstacle(firsts: Sequence[Stage], chain: Sequence[Stage]) -> str:
-    """What keeps the merge from being exact by a rule, in words."""
-    for number, (first, second) in enumerate(zip(firsts, chain[1:], strict=True), 2):
-        failing = [axis for axis in range(len(second.stride)) if _rule(first, second, axis) is None]
-        if failing:
-            pads = ",".join(f"{before}:{after}" for before, after in second.padding)
-            seen = "zeros" if first.boundary == "zero" else f"its {first.boundary} continuation"
-            return (
-                f"kernel {number} (padding {pads}) reads outside the output before it: the chain sees {seen} there, the"
-                " merge what the image has there"
-            )
-    return "the kernels meet at the border in a way that no rule covers"

@@ -15,7 +15,7 @@ import numpy as np
 
 from convtool import axes as axes_
 from convtool.errors import ConvtoolError, DataError, SettingError
-from convtool.geometry import Padding, resolve
+from convtool.geometry import Padding, resolve, written
 from convtool.kernel import Kernel, Origin, checked_taps, grouped, origin_of
 from convtool.operators import OPERATIONS, Convolution
 
@@ -110,7 +110,7 @@ def stages(layers: Sequence[Layer], operation: str, boundary: str) -> list[Stage
     """The layers resolved; raises SettingError and DataError where one is wrong, or where two do not fit together."""
     if operation not in OPERATIONS:
         raise SettingError(f"unknown operation '{operation}': use convolve or correlate")
-    letters = [np.ndim(layer.kernel) == 5 or "Z" in str(layer.kernel_axes or "").upper() for layer in layers]
+    letters = [_rank(layer) == 5 or "Z" in str(layer.kernel_axes or "").upper() for layer in layers]
     image = "NCZYX" if any(letters) else "NCYX"
     found = []
     for number, layer in enumerate(layers, 1):
@@ -125,9 +125,17 @@ def stages(layers: Sequence[Layer], operation: str, boundary: str) -> list[Stage
     return found
 
 
+def _rank(layer: Layer) -> int:
+    try:
+        return np.ndim(layer.kernel)
+    except ValueError as error:  # lists of different lengths
+        raise DataError("a kernel is a list of rows of different lengths: give them all the same") from error
+
+
 def _stage(layer: Layer, image: str, operation: str, boundary: str) -> Stage:
     array = np.asarray(layer.kernel)
     letters = axes_.kernel_axes(array.shape, image, layer.kernel_axes)
+    _check_numbers(layer, axes_.spatial_of(letters))
     taps = grouped(checked_taps(array), letters, layer.groups)
     kernel = Kernel(taps, origin_of(layer.origin, taps.shape[3:]))
     window = kernel.flipped() if operation == "convolve" else kernel
@@ -149,6 +157,17 @@ def _stage(layer: Layer, image: str, operation: str, boundary: str) -> Stage:
         layer.padding if isinstance(layer.padding, str) else None,
         None if layer.bias is None else _checked_bias(layer.bias, kernel, kind != ""),
     )
+
+
+def _check_numbers(layer: Layer, spatial: str) -> None:
+    """Raises SettingError where a setting has numbers for more or fewer axes than the kernel acts along."""
+    for name in ("stride", "padding", "dilation"):
+        value = getattr(layer, name)
+        if isinstance(value, list | tuple) and len(value) != len(spatial):
+            raise SettingError(
+                f"{name} {written(value)} has {len(value)} entries, but the kernel acts along {len(spatial)} axes"
+                f" ({spatial}): give one for all, or one for each"
+            )
 
 
 def _checked_bias(bias: np.ndarray, kernel: Kernel, has_channels: bool) -> np.ndarray:

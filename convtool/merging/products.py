@@ -7,6 +7,7 @@ so they are computed by the operator that everything else is computed by. `convt
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,21 @@ from convtool.merging.layers import Stage, power_of_two
 from convtool.operators import Convolution
 
 _EXACT_PRODUCTS = 1 << 28  # up to which they are summed one by one, which is exact for integers
+
+
+def shape_of(chain: Sequence[Stage]) -> tuple[int, ...]:
+    """The shape [g, o, i, *extent] of the taps of a chain's merge, which need not fit into any memory."""
+    lead, is_shared = chain[0].kernel.taps.shape[:3], chain[0].is_shared
+    reach, steps = [0] * len(chain[0].stride), [1] * len(chain[0].stride)
+    for number, stage in enumerate(chain):
+        reach = [n + step * span for n, step, span in zip(reach, steps, stage.span, strict=True)]
+        steps = [step * stride for step, stride in zip(steps, stage.stride, strict=True)]
+        g, o, i = stage.kernel.taps.shape[:3]
+        if number and not stage.is_shared:
+            groups = math.gcd(lead[0], g)
+            lead = (g, o, i) if is_shared else (groups, g * o // groups, lead[0] * lead[2] // groups)
+            is_shared = False
+    return (*lead, *(n + 1 for n in reach))
 
 
 def product(first: Stage, second: Stage) -> Stage:

@@ -14,6 +14,7 @@ of the cuts are orthogonal, and the total is at most sqrt(2) times the best poss
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,8 +63,9 @@ def split_kernel(
     ----------
     kernel: YX, CYX, OIYX or the same with Z; or a `Layer`, whose stride, padding, dilation, origin and bias the layers
         share out
-    kernel_axes, groups: as in `convtool.convolve`
-    tol: keep the smallest rank whose relative error (Frobenius norm) is at most this; by default, that of rounding
+    kernel_axes, groups: as in `convtool.convolve`; not beside a `Layer`, which has its own
+    tol: keep the smallest rank whose relative error (Frobenius norm) is at most this; by default, that of rounding in
+        the kernel's dtype
     rank: or keep this many terms at every cut
     channels: of the images that the layers are for, where the kernel is a YX one that needs several terms
 
@@ -77,7 +79,7 @@ def split_kernel(
     >>> split.ranks, [layer.kernel.shape for layer in split.layers]
     ((1,), [(3, 1), (1, 3)])
     """
-    layer = kernel if isinstance(kernel, Layer) else Layer(kernel, kernel_axes=kernel_axes, groups=groups)
+    layer = _layer_of(kernel, kernel_axes, groups)
     (stage,) = layers.stages([layer], "correlate", "periodic")
     _check(stage, tol, rank, channels)
     scale = _scale(stage.kernel.taps, len(stage.spatial))
@@ -90,7 +92,8 @@ def split_kernel(
     dropped = _dropped(tensor, values)
     errors = np.array([_error_at(dropped, r) for r in range(most + 1)]) / norm
     given = tuple(min(rank or 0, s.shape[1]) for s in values)
-    ranks = _cheapest(tensor, dropped, errors, tol or 0.0) if rank is None else given
+    allowed = _allowed(tensor, tol, layer.kernel)
+    ranks = _cheapest(tensor, dropped, errors, allowed) if rank is None else given
     cores = _train(tensor, ranks)
     error = float(np.linalg.norm(tensor - _contracted(cores))) / norm
     copies = channels if max(ranks) > 1 else 1
@@ -103,6 +106,21 @@ def split_kernel(
     return Split(parts, ranks, values, errors, error, cost, int(np.count_nonzero(tensor)))
 
 
+def _layer_of(kernel: np.ndarray | Layer, kernel_axes: str | None, groups: int) -> Layer:
+    if not isinstance(kernel, Layer):
+        return Layer(kernel, kernel_axes=kernel_axes, groups=groups)
+    if kernel_axes is not None or groups != 1:
+        raise SettingError("a Layer has its own kernel_axes and groups: set them there, or give the kernel alone")
+    return kernel
+
+
+def _allowed(tensor: np.ndarray, tol: float | None, kernel: np.ndarray) -> float:
+    """The relative error up to which a rank will do: what was asked for, and never less than rounding."""
+    dtype = np.asarray(kernel).dtype
+    is_narrow = tol is None and dtype in (np.float16, np.float32)
+    return max(tol or 0.0, max(tensor.shape) * float(np.finfo(dtype if is_narrow else np.float64).eps))
+
+
 def _check(stage: Stage, tol: float | None, rank: int | None, channels: int) -> None:
     if len(stage.spatial) < 2:
         raise SettingError(f"a kernel with axes {stage.axes} has one spatial axis: there is nothing to split")
@@ -110,12 +128,18 @@ def _check(stage: Stage, tol: float | None, rank: int | None, channels: int) -> 
         raise SettingError("the kernel is all zeros: there is nothing to split")
     if tol is not None and rank is not None:
         raise SettingError("tol and rank both choose the rank: give one of them")
-    if tol is not None and not 0 <= tol < 1:
+    if tol is not None and not (isinstance(tol, numbers.Real) and 0 <= tol < 1):
         raise SettingError(f"tol must be at least 0 and below 1 (a relative error), got {tol}")
-    if rank is not None and rank < 1:
-        raise SettingError(f"rank must be at least 1, got {rank}")
-    if channels < 1 or (channels > 1 and not stage.is_shared):
+    if rank is not None and not _is_count(rank):
+        raise SettingError(f"rank must be a whole number of at least 1, got {rank}")
+    if not _is_count(channels):
+        raise SettingError(f"channels must be a whole number of at least 1, got {channels}")
+    if channels > 1 and not stage.is_shared:
         raise SettingError(f"channels={channels} is for YX kernels, got axes {stage.axes}: leave it out")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and int(value) >= 1
 
 
 def _scale(taps: np.ndarray, parts: int) -> float:
@@ -150,12 +174,11 @@ def _error_at(dropped: list[np.ndarray], rank: int) -> float:
     return float(row[min(rank, len(row) - 1)])
 
 
-def _cheapest(tensor: np.ndarray, dropped: list[np.ndarray], errors: np.ndarray, tol: float) -> tuple[int, ...]:
-    """The ranks with the fewest taps whose relative error is at most tol (or rounding).
+def _cheapest(tensor: np.ndarray, dropped: list[np.ndarray], errors: np.ndarray, allowed: float) -> tuple[int, ...]:
+    """The ranks with the fewest taps whose relative error is at most what is allowed.
 
     None is above the smallest that, taken for every cut, is good enough.
     """
-    allowed = max(tol, max(tensor.shape) * float(np.finfo(np.float64).eps))
     most = max(1, int(np.argmax(errors <= allowed)))
     if len(dropped) == 1:
         return (most,)

@@ -3,7 +3,8 @@
     y[b, h, w, c] = max x[b, s h - p + d i, s w - p + d j, c],   i = 0 .. S_h - 1,  j = 0 .. S_w - 1
 
 for windows [S_h, S_w], or [S_d, S_h, S_w], stride s, padding p and dilation d, in whatever order the array's axes are.
-The padding's words and the number of outputs are those of `convtool.geometry`, the origin of a window being S // 2.
+The padding's words and the number of outputs are those of `convtool.geometry`, the origin of a window being S // 2;
+torch and ONNX's operators count alike, but ONNX's reference evaluator misplaces paddings where all strides are 1.
 
 Outside the frame lies what the boundary says; the default, `lowest`, is nothing at all: -inf for floats, the dtype's
 minimum for integers and False for bool where the maximum is taken, the reverse for the minimum, and pixels that a mean
@@ -195,11 +196,35 @@ def apply_indices(built: Pooling, x: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return values, np.maximum(indices, -1, out=indices)
 
 
+def needed_bytes(built: Pooling, dtype: np.dtype, operation: str, with_indices: bool = False) -> int:
+    """Bytes that `apply`, or `apply_indices`, takes for an image of this dtype, with its results, at most."""
+    if operation != "mean":
+        return built.needed_bytes(dtype.itemsize, 8 * with_indices)
+    item = model.working_dtype(dtype).itemsize
+    return built.needed_bytes(item) + (8 + item) * math.prod(built.geometry.outputs)  # the samples of each window
+
+
 def _means(built: Pooling, x: np.ndarray) -> np.ndarray:
-    samples = built.samples()
-    sums = _reduced(built, x, model.working_dtype(x.dtype), Reduction(reductions.total, False, 0))[0]
+    dtype = model.working_dtype(x.dtype)
+    samples, summing = built.samples().astype(dtype), Reduction(reductions.total, False, 0)
+    sums = _reduced(built, x, dtype, summing)[0]
     with np.errstate(invalid="ignore"):
-        return np.divide(sums, samples.astype(sums.dtype), out=sums)
+        means = np.divide(sums, samples, out=sums)
+    taps, limit = math.prod(built.geometry.extent), np.finfo(dtype).max
+    if x.dtype.kind == "f" and not (is_sound := np.isfinite(means)).all() and _largest(x) > limit / taps:
+        # Times 2^-k no sum overflows, and the mean of finite values lies between them. Small ones would lose bits.
+        shrink = dtype.type(0.5 ** (1 + math.ceil(math.log2(taps))))
+        with np.errstate(invalid="ignore", over="ignore"):
+            shrunk = _reduced(built, x * shrink, dtype, summing)[0]
+            again = np.divide(shrunk, samples * shrink)
+        np.clip(again, -limit, limit, out=again, where=np.isfinite(shrunk))
+        np.copyto(means, again, where=~is_sound)
+    return means
+
+
+def _largest(x: np.ndarray) -> float:
+    """The largest size of the finite values."""
+    return float(np.max(np.abs(x), where=np.isfinite(x), initial=0))
 
 
 def _checked(x: Any) -> np.ndarray:

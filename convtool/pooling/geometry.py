@@ -7,6 +7,7 @@ inside the frame or the padding before it.
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 from collections.abc import Sequence
@@ -20,6 +21,13 @@ from convtool.axes import Arrangement, image_axes, spatial_of
 from convtool.boundary import MODES
 from convtool.errors import DataError, SettingError, listed
 from convtool.geometry import Geometry, Padding
+
+# What `running` holds at a time, at most, beside the results.
+_READ = 2  # copies of the samples that are read
+_PASSED = 6  # and of those that are worked on,
+_SAMPLES = 1 << 20  # which are so many bytes,
+_COLUMNS = 64  # or so many whole columns
+_TABLE = 44  # bytes for each sample of an extended axis
 
 BOUNDARIES = ("lowest", *MODES)
 Window = int | Sequence[int]
@@ -50,27 +58,33 @@ def build(
         raise SettingError(f"unknown stride '{stride}': use whole numbers, or the word window")
     steps = _per_axis(extent if isinstance(stride, str) else stride, spatial, "stride")
     arrangement = Arrangement(letters, tuple(shape), spatial)
-    # What the last step lacks of a stride, at most: with so much more, floor counts the windows that ceil would.
-    spare = [s - 1 if ceil_mode else 0 for s in steps]
-    grid = [n + more for n, more in zip(arrangement.grid, spare, strict=True)]
-    found = _resolved(
-        grid,
+    found = box(
+        arrangement.grid,
         extent,
         boundary_mode="zero" if boundary == "lowest" else boundary,
         padding=padding,
         stride=steps,
         dilation=_per_axis(dilation, spatial, "dilation"),
+        # What the last step lacks of a stride, at most: with so much more, floor counts the windows that ceil would.
+        spare=[s - 1 if ceil_mode else 0 for s in steps],
     )
     pairs = _overhanging(found, arrangement.grid) if ceil_mode else found.padding
     return Pooling(arrangement, replace(found, grid=arrangement.grid, padding=pairs), boundary)
 
 
-def _resolved(grid: Sequence[int], extent: Sequence[int], **settings: Any) -> Geometry:
-    """The geometry of a box around its middle; what is wrong is said of a window, where others have a kernel."""
+def box(grid: Sequence[int], extent: Sequence[int], *, spare: Sequence[int] = (), **settings: Any) -> Geometry:
+    """The geometry of a box around its middle; what is wrong is said of a window, where others have a kernel.
+
+    `spare` samples an axis behind the grid count for the windows that there are, and are not told of. For the settings,
+    and for what is raised, see `convtool.geometry.resolve`.
+    """
+    grown = [n + more for n, more in itertools.zip_longest(grid, spare, fillvalue=0)]
     try:
-        return geometry.resolve(grid, extent, [n // 2 for n in extent], **settings)
-    except DataError as error:
-        raise DataError(str(error).replace("kernel", "window")) from None
+        return geometry.resolve(grown, extent, [n // 2 for n in extent], **settings)
+    except (DataError, SettingError) as error:
+        if any(spare) and isinstance(error, DataError):
+            box(grid, extent, **settings)
+        raise type(error)(str(error).replace("kernel", "window")) from None
 
 
 def _overhanging(windows: Geometry, grid: Sequence[int]) -> tuple[tuple[int, int], ...]:
@@ -138,6 +152,22 @@ class Pooling:
     def dimensions(self) -> tuple[int, ...]:
         """The array's dimensions that the windows extend along, for Z, Y, X."""
         return tuple(self.arrangement.axes.index(letter) for letter in self.arrangement.spatial)
+
+    def needed_bytes(self, itemsize: int, index_bytes: int = 0) -> int:
+        """Bytes that a result of such items takes, and what is held on the way to it, at most.
+
+        On the way are tables of what each axis reads, and the samples of the extended image that some outputs see: rows
+        along the first axis of the windows, then columns along the others.
+        """
+        windows, shape = self.geometry, self.arrangement.shape
+        columns = [min(math.prod(shape[i + 1 :]), _COLUMNS) for i in self.dimensions]
+        rows = zip(windows.extended, windows.extent, windows.outputs, columns, strict=True)
+        # Where there are few outputs, they are reduced tap by tap, without passes over all samples.
+        read, passed = zip(*((n * wide, min(n, taps * count) * wide) for n, taps, count, wide in rows), strict=True)
+        first, span, length = min(zip(self.dimensions, windows.span, windows.extended, strict=True))
+        slab = min(5 * span + 1, length) * math.prod(shape[first + 1 :])
+        samples = _READ * (slab + max(read)) + _PASSED * (max(passed) + _SAMPLES // itemsize)
+        return (itemsize + index_bytes) * (math.prod(self.shape) + samples) + _TABLE * sum(windows.extended)
 
     @property
     def empty(self) -> int:

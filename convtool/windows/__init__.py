@@ -12,23 +12,29 @@ y[o] = r over (i, m) of c(x[i], w[o, i, m]).
     absdiff   sum      the L1 distance of every window from a template: small where it matches
     tan-add   prod     the product of tan(x + w)
 
-Every tap counts, also a zero. `functions` has all names with their derivatives, `engine` the passes.
+Every tap counts, also a zero. `functions` has all names with their derivatives, `engine` the passes, `fields` the
+windows.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from convtool import axes as axes_
-from convtool import boundary as boundary_
-from convtool import geometry, kernel, model
-from convtool.errors import DataError, SettingError
+from convtool import model
+from convtool.errors import DataError
 from convtool.geometry import Padding
 from convtool.kernel import Origin
 from convtool.windows import engine
+from convtool.windows.fields import receptive_fields
 from convtool.windows.functions import Function, combination, differentiable, reduction
+
+__all__ = ["apply", "local", "local_gradients", "needed_bytes", "receptive_fields"]
+
+_MARGIN = 24  # bytes for each sample of an axis's margins, while they are filled
 
 
 def local(
@@ -64,7 +70,9 @@ def local(
 
     Returns
     -------
-    As `convtool.correlate`: x's order of axes, float32 for float32 and 8- and 16-bit x, else float64.
+    As `convtool.correlate`: x's order of axes, float32 for float32 and 8- and 16-bit x, else float64. What is too large
+    for that is infinite; means of finite values never are. Sums are right to rounding, which grows with the root of the
+    number of taps.
 
     Raises
     ------
@@ -106,11 +114,22 @@ def local(
     return apply(built, x, combine, reduce)
 
 
+def needed_bytes(built: model.Model) -> int:
+    """Bytes that `apply` takes with its result and a copy of it, at most."""
+    operator, arrangement = built.operator, built.arrangement
+    size = math.prod(arrangement.shape)
+    results = 2 * size // math.prod(operator.in_shape) * math.prod(operator.out_shape)
+    extended = engine.held(operator.window.taps.shape[2], operator.geometry)
+    margins = sum(sum(pair) for pair in operator.geometry.padding)
+    return (size + results + extended) * operator.dtype.itemsize + _MARGIN * margins
+
+
 def apply(built: model.Model, x: np.ndarray, combine: Function, reduce: Function) -> np.ndarray:
     """The operation on x with the weights and windows of a model of correlation, in x's order of axes."""
     operator = built.operator
     pair = combination(combine, operator.dtype), reduction(reduce, operator.dtype)
-    y = engine.apply(*_grouped(built, x), operator.geometry, *pair)
+    with np.errstate(over="ignore", invalid="ignore"):
+        y = engine.apply(*_grouped(built, x), operator.geometry, *pair)
     return built.restore(y.reshape(-1, *operator.out_shape))
 
 
@@ -182,81 +201,9 @@ def local_gradients(
     canonical, taps = _grouped(built, x)
     incoming = _canonical_gradient(built, np.asarray(gradient))
     shaped = incoming.reshape(len(canonical), len(taps), taps.shape[1], *incoming.shape[2:])
-    d_x, d_taps = engine.gradients(canonical, taps, shaped, built.operator.geometry, *pair)
+    with np.errstate(over="ignore", invalid="ignore"):
+        d_x, d_taps = engine.gradients(canonical, taps, shaped, built.operator.geometry, *pair)
     return built.restore(d_x.reshape(-1, *built.operator.in_shape)), _as_given(d_taps, built.kernel_axes)
-
-
-def receptive_fields(
-    x: np.ndarray,
-    window: int | Sequence[int],
-    *,
-    axes: str | None = None,
-    boundary: str = "periodic",
-    padding: Padding = "valid",
-    stride: int | Sequence[int] = 1,
-    dilation: int | Sequence[int] = 1,
-) -> np.ndarray:
-    """Every window of an image as a strided, read-only view: fields[..., n, ..., m] = x_ext[..., n s - p + m d, ...].
-
-    With padding "valid" (or 0) it is a view of x itself; otherwise of x extended by the boundary.
-
-    Parameters
-    ----------
-    x: array of any dtype
-    window: taps along each spatial axis of x, or one number for each of the last ones of Z, Y, X
-    axes: letters of x's axes, by rank YX, CYX, NCYX, NCZYX
-    boundary, padding, stride, dilation: as in `convtool.correlate`; padding "same" centres windows at n // 2
-
-    Returns
-    -------
-    x's axes in x's order, the window's axes counting windows in place of pixels, then the window in the order Z, Y, X:
-    of x [c, h, w], window (3, 5) and padding "valid" [c, h - 2, w - 4, 3, 5].
-
-    Raises
-    ------
-    convtool.errors.SettingError, convtool.errors.DataError
-
-    Example
-    -------
-    >>> import numpy as np, convtool
-    >>> x = np.arange(20.0).reshape(4, 5)
-    >>> fields = convtool.receptive_fields(x, (2, 3))
-    >>> fields.shape, float(np.median(fields, axis=(-2, -1))[0, 0])
-    ((3, 3, 2, 3), 3.5)
-    """
-    x = np.asarray(x)
-    if x.size == 0:
-        raise DataError(f"the image is empty (shape {axes_.spelled(x.shape)})")
-    letters = axes_.image_axes(x.shape, axes)
-    extent = _extent(window, letters)
-    spatial = axes_.spatial_of(letters)[-len(extent) :]
-    windows = geometry.resolve(
-        [x.shape[letters.index(letter)] for letter in spatial],
-        extent,
-        kernel.origin_of("center", extent),
-        boundary_mode=boundary,
-        padding=padding,
-        stride=stride,
-        dilation=dilation,
-    )
-    order = "".join(letter for letter in letters if letter not in spatial) + spatial
-    inner = axes_.transposed(x, letters, order)
-    if windows.extended != windows.grid:
-        inner = boundary_.extend(inner, windows.padding, windows.boundary)
-    places = [order.index(letter) for letter in letters]
-    return engine.fields(inner, windows).transpose(*places, *range(x.ndim, x.ndim + len(extent)))
-
-
-def _extent(window: int | Sequence[int], letters: str) -> tuple[int, ...]:
-    """Taps on each of the last spatial axes."""
-    spatial = axes_.spatial_of(letters)
-    found = [*window] if isinstance(window, Sequence | np.ndarray) else [window] * len(spatial)
-    whole = all(isinstance(n, int | np.integer) and n >= 1 for n in found)
-    if not whole or not 1 <= len(found) <= len(spatial):
-        raise SettingError(
-            f"window must be whole numbers of at least 1, one, or up to {len(spatial)} (axes {letters}), got {window}"
-        )
-    return tuple(map(int, found))
 
 
 def _checked_weights(weights: np.ndarray) -> np.ndarray:

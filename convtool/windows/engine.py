@@ -40,7 +40,7 @@ def fields(extended: np.ndarray, windows: Geometry, writeable: bool = False) -> 
 
 
 def apply(x: np.ndarray, taps: np.ndarray, windows: Geometry, combine: Combination, reduce: Reduction) -> np.ndarray:
-    """y of x."""
+    """y of x; what overflows becomes infinite, without a warning."""
     y = np.empty((*x.shape[:2], taps.shape[1], *windows.outputs), x.dtype)
     for g, batch in _batches(x, windows):
         seen = fields(extend(x[batch, g], windows.padding, windows.boundary), windows)
@@ -52,13 +52,39 @@ def apply(x: np.ndarray, taps: np.ndarray, windows: Geometry, combine: Combinati
 
 def _reduce(seen: np.ndarray, weights: np.ndarray, combine: Combination, reduce: Reduction, out: np.ndarray) -> None:
     """out [n, *block] from the windows [n, i, *block, *extent] and the weights [i, *extent] of one output channel."""
-    value = np.empty_like(out)
-    for k, m in enumerate(np.ndindex(weights.shape)):
-        combine.write(_under(seen, m), weights[m], out=value if k else out)
-        if k:
-            reduce.step(out, value, out=out)
-    if reduce.is_mean:
-        out /= weights.size
+    _accumulate(seen, weights, combine, reduce, out)
+    if not reduce.is_mean:
+        return
+    out /= weights.size
+    if not (is_sound := np.isfinite(out)).all():
+        # Times 2^-k no sum of finite values overflows, and their mean lies between them. Small ones would lose bits.
+        shrink = out.dtype.type(0.5 ** (1 + math.ceil(math.log2(weights.size))))
+        again = np.empty_like(out)
+        _accumulate(seen, weights, combine, reduce, again, shrink)
+        limit, is_finite = np.finfo(out.dtype).max, np.isfinite(again)
+        again /= weights.size * shrink
+        np.clip(again, -limit, limit, out=again, where=is_finite)
+        np.copyto(out, again, where=~is_sound)
+
+
+def _accumulate(
+    seen: np.ndarray, weights: np.ndarray, combine: Combination, reduce: Reduction, out: np.ndarray, factor: Any = None
+) -> None:
+    """Reduce what taps make, times a factor; sums in stretches, so that rounding grows with the root of the taps."""
+    value, part = np.empty_like(out), np.empty_like(out)
+    places = list(np.ndindex(weights.shape))
+    stretch = math.isqrt(len(places) - 1) + 1 if reduce.is_sum else len(places)
+    for first in range(0, len(places), stretch):
+        target = part if first else out
+        for k, m in enumerate(places[first : first + stretch]):
+            written = value if k else target
+            combine.write(_under(seen, m), weights[m], out=written)
+            if factor is not None:
+                written *= factor
+            if k:
+                reduce.step(target, value, out=target)
+        if first:
+            reduce.step(out, part, out=out)
 
 
 def gradients(
@@ -116,6 +142,11 @@ def _batches(x: np.ndarray, windows: Geometry) -> Iterator[tuple[int, slice]]:
     """(group, images) that are extended together: as many small images as fill a block."""
     step = max(1, _BLOCK // math.prod(windows.extended))
     return ((g, slice(n, min(n + step, len(x)))) for g in range(x.shape[1]) for n in range(0, len(x), step))
+
+
+def held(channels: int, windows: Geometry) -> int:
+    """Samples of an extended batch, and of what is worked on, at most."""
+    return channels * max(_BLOCK, math.prod(windows.extended)) + 4 * max(_BLOCK, math.prod(windows.outputs[1:]))
 
 
 def _rows(windows: Geometry, images: int, most: int) -> Iterator[slice]:

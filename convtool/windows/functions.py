@@ -97,8 +97,11 @@ def _called(function: Callable[[Any, Any], Any], what: str, a: np.ndarray, b: An
     taken = "an array and a weight" if what == "combine" else "two arrays"
     try:
         result = np.asarray(function(a, b))
-    except (TypeError, ValueError) as error:
-        raise SettingError(f"{what} {_spelled(function)} failed on {taken}: {str(error).splitlines()[0]}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a user's function may raise anything
+        why = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise SettingError(f"{what} {_spelled(function)} failed on {taken}: {why}") from error
     if result.shape != out.shape or result.dtype.kind not in "biuf":
         raise SettingError(
             f"{what} {_spelled(function)} must make of {taken} real numbers, one per element (shape {out.shape}),"
@@ -117,10 +120,14 @@ class Combination:
 
 @dataclass(frozen=True)
 class Reduction:
-    """r of a window's values, one step a tap; `shares` gives gradient dr/dv_k for each k in turn."""
+    """r of a window's values, one step a tap; `shares` gives gradient dr/dv_k for each k in turn.
+
+    A sum may be made of the sums of stretches of taps; a mean is one that is divided at last.
+    """
 
     step: Writer
     shares: Shares | None = None
+    is_sum: bool = False
     is_mean: bool = False
 
 
@@ -184,9 +191,9 @@ COMBINATIONS = {
     "tan-add": Combination(_tan_add, _tan_add_slopes),
 }
 REDUCTIONS = {
-    "sum": Reduction(np.add, _sum_shares),
+    "sum": Reduction(np.add, _sum_shares, is_sum=True),
     "prod": Reduction(np.multiply, _prod_shares),
     "max": Reduction(np.maximum, _extreme_shares(np.maximum)),
     "min": Reduction(np.minimum, _extreme_shares(np.minimum)),
-    "mean": Reduction(np.add, _mean_shares, is_mean=True),
+    "mean": Reduction(np.add, _mean_shares, is_sum=True, is_mean=True),
 }

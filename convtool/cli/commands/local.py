@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from convtool.cli import options
+from convtool.errors import listed
 
 if TYPE_CHECKING:
     import numpy as np
 
     from convtool.cli.job import Job
+    from convtool.model import Model
 
 Combine = Literal["mul", "add", "sub", "absdiff", "max", "min", "tan-add"]
 Reduce = Literal["sum", "prod", "max", "min", "mean"]
@@ -70,6 +72,7 @@ def run(
     with job.timed("computing"), np.errstate(over="ignore", invalid="ignore"):
         x = light(source.data, linear, precision)
         built = build_model(job, source, x, taps, False, settings)
+        _check_room(job, built)
         y = windows.apply(built, x, combine, reduce)
         _note_overflow(job, y)
         y = code_values(source, linear, y)
@@ -77,6 +80,19 @@ def run(
         describe_result(job, y)
     with job.results() as staging:
         write_image(job, staging, y, built.output_axes, target, to, source, alpha_under(source, built))
+
+
+def _check_room(job: Job, built: Model) -> None:
+    """Raises DataError, with the bytes, where the extended image and the result have no room."""
+    from convtool import windows
+    from convtool.axes import spelled
+    from convtool.memory import check_room
+
+    operator = built.operator
+    causes = [f"--{name}" for name in ("padding", "dilation") if job.chosen(name)]
+    what = f"an image of {spelled(operator.geometry.grid)}, extended to {spelled(operator.geometry.extended)} for a"
+    what += f" result of {spelled(operator.geometry.outputs)},"
+    check_room(windows.needed_bytes(built), what, f"a smaller {listed([*causes, 'image'])}")
 
 
 def _note_overflow(job: Job, y: np.ndarray) -> None:

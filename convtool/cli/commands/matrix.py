@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from convtool.model import Model
 
 _LARGEST_IMAGE = 1 << 40  # samples
+_WRITTEN = 2 << 24  # bytes: NumPy writes arrays in pieces of 16 MiB, which are there as they are and compressed
 
 _ShapeOption = Annotated[
     str,
@@ -80,8 +81,9 @@ def run(
 ) -> None:
     """Write a convolution as a matrix.
 
-    The matrix times a flattened image is the flattened result of convolve (or correlate): sparse, as
-    scipy.sparse.load_npz reads it, dense, or as a tensor. --spectrum tells what the operator keeps and what it loses.
+    The matrix times an image, flattened with its axes in the order C, Z, Y, X, is the result of convolve (or
+    correlate), flattened alike: sparse, as scipy.sparse.load_npz reads it, dense, or as a tensor. --spectrum tells what
+    the operator keeps and what it loses.
     """
     settings = options.model_settings({**context.params, "engine": "auto", "precision": "double"})
     shape = _shape(image_shape)
@@ -153,6 +155,8 @@ def _build(job: Job, taps: np.ndarray, shape: tuple[int, ...], axes: str | None,
 
 def _check_memory(built: Model, target: str | None, is_dense: bool, with_spectrum: bool) -> None:
     """Raises DataError, with the number of bytes, before anything is built that would not fit."""
+    import scipy.sparse  # noqa: F401  what it takes is no longer free
+
     from convtool import matrices
     from convtool.files import STDOUT_NAMES
     from convtool.memory import available_memory
@@ -160,10 +164,11 @@ def _check_memory(built: Model, target: str | None, is_dense: bool, with_spectru
     free, size = available_memory(), matrices.size(built.operator)
     copies = 2 if target in STDOUT_NAMES else 1
     what = f"the {'dense' if is_dense else 'sparse'} {size.rows}x{size.columns} matrix"
-    needed = copies * size.dense_bytes + size.sparse_bytes if is_dense else copies * size.sparse_bytes
+    building = size.sparse_bytes + size.building_bytes + min(_WRITTEN, 2 * size.sparse_bytes)
+    needed = copies * size.dense_bytes + building if is_dense else (copies - 1) * size.sparse_bytes + building
     advice = "use a smaller --image-shape"
-    if is_dense and size.sparse_bytes < free:
-        advice += f", or leave --dense and --tensor out: the sparse matrix takes {size.sparse_bytes} bytes"
+    if is_dense and building < free:
+        advice += f", or leave --dense and --tensor out: the sparse matrix takes {building} bytes"
     if target is not None and needed > free:
         raise DataError(f"{what} takes {needed} bytes of memory and only {free} are free: {advice}")
     if with_spectrum and (needed := matrices.work(built.operator).bytes) > free:
@@ -215,8 +220,15 @@ def _order_of_axes(built: Model, tensor: bool) -> str:
     order = ", ".join(["c", *spatial])
     return (
         f"rows are outputs, [{order}] = {spelled(operator.out_shape)} in C order, columns are inputs,"
-        f" [{order}] = {spelled(operator.in_shape)}: y.ravel() = M @ x.ravel()"
+        f" [{order}] = {spelled(operator.in_shape)}: {_flattened('y', built.output_axes)} = M @"
+        f" {_flattened('x', built.input_axes)}"
     )
+
+
+def _flattened(name: str, axes: str) -> str:
+    """How an array with these axes is flattened as the matrix takes it, in Python."""
+    places = [axes.index(letter) for letter in "CZYX" if letter in axes]
+    return f"{name}.ravel()" if places == sorted(places) else f"{name}.transpose({', '.join(map(str, places))}).ravel()"
 
 
 def _write(job: Job, stream: IO[bytes], name: str, values: np.ndarray | csr_matrix) -> dict[str, Any]:

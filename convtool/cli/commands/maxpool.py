@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from convtool.cli import options
-from convtool.errors import SettingError
+from convtool.errors import DataError, SettingError, listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,18 +97,17 @@ def run(
     from convtool import pooling
     from convtool.cli.facts import describe_result
     from convtool.cli.job import Job
-    from convtool.cli.reading import read_image
     from convtool.cli.writing import Destination, alpha_on, target_of, write_image
     from convtool.pooling import geometry
 
     job = Job(context, inputs=[image], outputs=[output, indices])
     to = Destination(output, format, dtype, scale)
-    with np.errstate(invalid="ignore"):  # the mean of what holds infinities
-        source = read_image(job, image, axes, nan)
+    source = _read(job, image, axes, nan)
     target = target_of(job, source, "pooled", to)
     places = None
     with job.timed("computing"):
         built = geometry.build(source.data.shape, sides, axes=source.axes, **settings)
+        _check_room(job, built, source, op, indices is not None)
         if indices is None:
             y = pooling.apply(built, source.data, op)
         else:
@@ -122,6 +121,34 @@ def run(
         write_image(job, staging, y, source.axes, target, to, source, alpha)
         if indices is not None and places is not None:
             _write_indices(job, staging, indices, places, source)
+
+
+def _read(job: Job, name: str, axes: str | None, nan: str) -> Image:
+    """The image; where NaN refuse it, what this command alone can do with them is said too."""
+    import numpy as np
+
+    from convtool.cli.reading import read_image
+    from convtool.images.nonfinite import NonFiniteError
+
+    try:
+        with np.errstate(invalid="ignore"):  # the mean of what holds infinities
+            return read_image(job, name, axes, nan)
+    except NonFiniteError as error:
+        raise DataError(f"{error}, or --nan keep to compute with them") from None
+
+
+def _check_room(job: Job, built: Pooling, source: Image, op: str, with_indices: bool) -> None:
+    """Raises DataError, with the bytes, where the result, its copy in the file's dtype, and the work have no room."""
+    from convtool import pooling
+    from convtool.axes import spelled
+    from convtool.memory import check_room
+
+    causes = [f"--{name}" for name in ("padding", "dilation", "window") if name == "window" or job.chosen(name)]
+    needed = pooling.needed_bytes(built, source.data.dtype, op, with_indices)
+    needed += math.prod(built.shape) * source.data.dtype.itemsize
+    what = f"pooling {spelled(built.arrangement.shape)} to {spelled(built.shape)}, with windows that span"
+    what += f" {spelled([n + 1 for n in built.geometry.span])} pixels,"
+    check_room(needed, what, f"a smaller {listed(causes)}, or a smaller image")
 
 
 def _stride(text: str) -> str | int | tuple[int, ...]:

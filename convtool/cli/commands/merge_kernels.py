@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,10 +15,13 @@ from convtool.files import STDOUT_NAMES
 
 if TYPE_CHECKING:
     from convtool.cli.job import Job
+    from convtool.cli.promises import Inheritance, Promise
     from convtool.files import Staging
     from convtool.merging import Merged
 
 _MASKS = (".png", ".tif", ".npy")
+_ARRAY_BYTES, _IMAGE_BYTES = 2, 10  # that a mask's output takes while it is written
+_EVEN = 0.1  # predicted gain below which neither is advised
 _TYPICAL = 256  # pixels along each axis of an image, for advice where nobody has said its size
 
 
@@ -99,26 +103,31 @@ def run(
     grid = None if image_shape is None else options.lengths(image_shape, "--image-shape")
     _check_names(output, mask, kernels)
     from convtool.cli import sidecar
-    from convtool.cli.chain import read_layers
+    from convtool.cli.chain import check_memory, read_layers, resolved
     from convtool.cli.job import Job
+    from convtool.cli.promises import inherited
     from convtool.merging import merge_kernels
 
     inputs = [*kernels, *sidecar.existing(kernels), *(name for name in bias or [] if name != "none"), verify]
     job = Job(context, inputs=inputs, outputs=[output, sidecar.beside(output), mask])
-    layers, words = read_layers(job, kernels, {"operation": operation, "boundary": boundary})
+    layers, words, sidecars = read_layers(job, kernels, {"operation": operation, "boundary": boundary})
+    check_memory(layers, words)
     with job.timed("computing"):
         merged = merge_kernels(layers, **words)
     grid = grid if verify is None else _verified(job, merged, verify, axes, grid)
+    left = inherited(merged, sidecars, grid)
+    grid = grid or left.image_shape or None
     if mask is not None and grid is None:
         raise SettingError("where the two differ depends on the image's size: --mask needs --image-shape or --verify")
-    _describe(job, merged, kernels, grid)
-    per_kernel = ("stride", "padding", "dilation", "origin", "groups")
-    resolved: dict[str, Any] = {name: [getattr(layer, name) for layer in layers] for name in per_kernel}
-    job.settle({**words, **resolved, "kernel_axes": [stage.axes for stage in merged.chain]})
-    is_written = job.report.result["exact"] or require == "interior"
+    _describe_kernel(job, merged, kernels)
+    with job.timed("measuring"):
+        promise = _judge(job, merged, grid, left, require)
+    _advise(job, merged, grid)
+    job.settle({**words, **resolved(layers), "kernel_axes": [stage.axes for stage in merged.chain]})
+    is_written = bool(promise.exact) or require == "interior"
     with job.results() as staging:
         if is_written:
-            _write(job, staging, merged, output, words, grid)
+            _write(job, staging, merged, output, words, promise)
             _write_mask(staging, merged, grid, mask)
         else:
             job.report.notes.append("nothing was written: --require interior writes a merge that differs at the border")
@@ -135,8 +144,7 @@ def _check_names(output: str, mask: str | None, kernels: list[str]) -> None:
         raise SettingError(f"merging takes two kernels or more, got {kernels[0]} alone: name the next one too")
 
 
-def _describe(job: Job, merged: Merged, kernels: list[str], grid: tuple[int, ...] | None) -> None:
-    """The merged layer, where it differs from the chain, and what each costs."""
+def _describe_kernel(job: Job, merged: Merged, kernels: list[str]) -> None:
     import numpy as np
 
     layer = merged.layer
@@ -151,51 +159,71 @@ def _describe(job: Job, merged: Merged, kernels: list[str], grid: tuple[int, ...
         **{name: getattr(layer, name) for name in settings},
         "bias": layer.bias,
     }
-    with job.timed("measuring"):
-        is_exact, sentence = merged.is_exact(grid), merged.explain(grid)
-    found: dict[str, Any] = {"exact": is_exact, "reason": sentence}
+
+
+def _judge(job: Job, merged: Merged, grid: tuple[int, ...] | None, left: Inheritance, require: str) -> Promise:
+    """Where the merged layer differs from the chain, in the report; what can be promised of it.
+
+    Raises SettingError where that cannot be found out and has to be known.
+    """
+    from convtool.cli.promises import promised
+
+    exact: bool | None
+    try:
+        exact, sentence = merged.is_exact(grid), merged.explain(grid)
+    except SettingError as error:
+        if grid is not None or require == "exact":
+            raise
+        exact, sentence = None, f"unknown: {error}"
+    if left.reasons:
+        why = "; ".join(left.reasons)
+        exact, sentence = False, f"not exact: {why}" if exact else f"{sentence}; {why}"
+    promise = promised(merged, exact, grid, left)
+    found: dict[str, Any] = promise.content() | {"reason": sentence}
     if grid is not None:
-        found |= {
-            "image_shape": list(grid),
-            "differing": int(merged.differing(grid).sum()),
-            "border": merged.border(grid),
-        }
-    job.report.result = found | {"chain_cost": merged.chain_cost, "merged_cost": merged.merged_cost} | job.report.result
-    if not is_exact:
-        job.report.notes.append(sentence + _where(merged, grid))
-    job.report.result["advice"] = _advice(merged, grid)
-    if merged.merged_cost > merged.chain_cost:
-        job.report.notes.append(job.report.result["advice"])
+        marks = merged.marks(grid)
+        found |= {"image_shape": list(grid), "differing": marks.count, "border": marks.border}
+    job.report.result = found | job.report.result
+    if not exact:
+        job.report.notes.append(sentence)
+    elif promise.image_shape:
+        size = spelled(promise.image_shape)
+        job.report.notes.append(f"exact on images of {size}, and not known to be on others: the settings say so")
+    elif promise.least_image_shape:
+        job.report.notes.append(
+            f"exact on images of at least {spelled(promise.least_image_shape)}, and not known to be on smaller ones:"
+            " the settings say so"
+        )
+    return promise
 
 
-def _advice(merged: Merged, grid: tuple[int, ...] | None) -> str:
-    """Whether merging pays: in multiply-adds, and in the passes of the engine that large kernels go through."""
-    costs = (
-        f"the merge takes {merged.merged_cost:.6g} multiply-adds for each output position, the chain"
-        f" {merged.chain_cost:.6g}"
-    )
-    if merged.merged_cost <= merged.chain_cost:
-        return f"{costs}: use the merge"
-    if _are_large(merged, grid):
-        return f"{costs}; but convtool takes kernels as large as these by FFT, each in one pass: use the merge"
-    return f"{costs}: keep the chain where time matters"
-
-
-def _are_large(merged: Merged, grid: tuple[int, ...] | None) -> bool:
-    """Whether every kernel of the chain would go through transforms, which do not get slower with its size."""
+def _advise(job: Job, merged: Merged, grid: tuple[int, ...] | None) -> None:
+    """What chain and merge cost, and whether merging pays, in the report."""
+    chain, merge = merged.chain_cost, merged.merged_cost
+    advice = f"the merge takes {merge:.6g} multiply-adds for each output position, the chain {chain:.6g}"
     lengths = grid or (_TYPICAL,) * len(merged.stage.spatial)
     try:
-        return all(stage.operator(lengths, merged.channels).engine_name == "fft" for stage in merged.chain)
+        before, after = merged.predicted(lengths)
+        ratio, engines = after.time / before.time, (*after.engines, *before.engines)
     except ConvtoolError:  # larger than a typical image
-        return False
-
-
-def _where(merged: Merged, grid: tuple[int, ...] | None) -> str:
-    """'; outputs differ within 1:1 (Y) and 2:1 (X) of the border'."""
-    if grid is None:
-        return ""
-    widths = [f"{a}:{b} ({axis})" for (a, b), axis in zip(merged.border(grid), merged.stage.spatial, strict=True)]
-    return f"; the outputs that differ lie within {' and '.join(widths)} of the border"
+        ratio, engines = merge / max(chain, 1), ()
+    if "fft" in engines:
+        first, *others = ["FFT" if engine == "fft" else "direct" for engine in engines]
+        advice += (
+            f"; on {spelled(lengths)} pixels, by the engines that auto chooses ({first} for the merge,"
+            f" {' and '.join(others)} for the chain), the merge should take {ratio:.2g} times as long"
+        )
+    is_even = abs(ratio - 1) < _EVEN
+    advice += ": " + (
+        "there is little between them"
+        if is_even
+        else "use the merge"
+        if ratio < 1
+        else "keep the chain where time matters"
+    )
+    job.report.result |= {"chain_cost": chain, "merged_cost": merge, "advice": advice}
+    if merge > chain or ratio > 1:
+        job.report.notes.append(advice)
 
 
 def _verified(job: Job, merged: Merged, name: str, axes: str | None, grid: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -203,8 +231,15 @@ def _verified(job: Job, merged: Merged, name: str, axes: str | None, grid: tuple
     import numpy as np
 
     from convtool.cli.reading import read_image
+    from convtool.images.nonfinite import NonFiniteError
 
-    image = read_image(job, name, axes, "refuse")
+    try:
+        image = read_image(job, name, axes, "refuse")
+    except NonFiniteError as error:
+        raise DataError(
+            f"{str(error).rpartition(':')[0]}: chain and merge cannot be compared there, so fill them first, or verify"
+            " on another image"
+        ) from error
     missing = [letter for letter in merged.stage.spatial if letter not in image.axes]
     if missing:
         raise DataError(
@@ -223,15 +258,10 @@ def _verified(job: Job, merged: Merged, name: str, axes: str | None, grid: tuple
     return lengths
 
 
-def _write(
-    job: Job, staging: Staging, merged: Merged, output: str, words: dict[str, str], grid: tuple[int, ...] | None
-) -> None:
+def _write(job: Job, staging: Staging, merged: Merged, output: str, words: dict[str, str], promise: Promise) -> None:
     from convtool.cli import sidecar
 
-    more: dict[str, Any] = {"exact": job.report.result["exact"], "merged": job.report.kernel["name"]}
-    if more["exact"] and grid is not None and not merged.is_exact():
-        more["image_shape"] = list(grid)
-        job.report.notes.append(f"exact on images of {spelled(grid)}, not on all: the settings written say so")
+    more = promise.content() | {"merged": job.report.kernel["name"]}
     has_place = sidecar.write(staging, output, merged.layer, words, more)
     job.report.output = {"name": output, "shape": list(merged.layer.kernel.shape), "dtype": "float64"}
     if not has_place:
@@ -245,11 +275,20 @@ def _write_mask(staging: Staging, merged: Merged, grid: tuple[int, ...] | None, 
     import numpy as np
 
     from convtool import images
+    from convtool.memory import available_memory
 
     if name is None or grid is None:
         return
-    mask = merged.differing(grid)
-    if name in STDOUT_NAMES or name.lower().endswith(".npy"):
+    marks = merged.marks(grid)
+    is_array = name in STDOUT_NAMES or name.lower().endswith(".npy")
+    needed, free = math.prod(marks.shape) * (_ARRAY_BYTES if is_array else _IMAGE_BYTES), available_memory()
+    if needed > free:
+        raise DataError(
+            f"--mask {name} of {spelled(marks.shape)} outputs takes {needed} bytes of memory and only {free} are free:"
+            " leave it out (the report has the border), or give a smaller --image-shape"
+        )
+    mask = marks.expanded()
+    if is_array:
         np.lib.format.write_array(staging.open(name), mask, allow_pickle=False)
     else:
         images.write(mask * np.float32(255), merged.stage.spatial, name, staging, like=None, dtype="uint8")

@@ -59,6 +59,7 @@ def run(
     """
     from convtool.cli import sidecar
     from convtool.cli.job import Job
+    from convtool.cli.promises import Promise
     from convtool.cli.reading import read_kernel
     from convtool.kernels import is_spec
     from convtool.merging.layers import Layer
@@ -81,10 +82,13 @@ def run(
     _describe(job, split, names)
     job.settle({name: getattr(layer, name) for name in ("groups", "kernel_axes")})
     with job.results() as staging:
+        # The first layer is applied to the image, so what was promised of the kernel is promised of it.
+        more = {} if found is None or found.promise == Promise() else found.promise.content()
         for name, part in zip(names, split.layers, strict=True):
-            sidecar.write(staging, name, part, words)
+            sidecar.write(staging, name, part, words, more if part is split.layers[0] else {})
         if not quiet:
-            staging.open("-").write(_table(split, names).encode())
+            is_default = tol is None and rank is None
+            staging.open("-").write(_table(split, names, is_default).encode())
 
 
 def _stem(name: str, is_given: bool, is_family: bool) -> str:
@@ -135,9 +139,10 @@ def _describe(job: Job, split: Split, names: list[str]) -> None:
         )
 
 
-def _table(split: Split, names: list[str]) -> str:
-    """The error at each rank, what was kept, and where it is."""
-    useful = 1 + sum(error > _ROUNDING for error in split.errors[1:])
+def _table(split: Split, names: list[str], is_default: bool) -> str:
+    """The error at each rank, what was kept, and where it is; by default nothing beyond that is more than rounding."""
+    rounding = max(_ROUNDING, split.errors[max(split.ranks)] if is_default else 0.0)
+    useful = 1 + sum(error > rounding for error in split.errors[1:])
     rows = [f"rank {rank:<4} relative error {error:.3g}" for rank, error in enumerate(split.errors[: useful + 1])][1:]
     if len(rows) > _ROWS:
         rows = [*rows[: _ROWS - 1], f"... up to rank {useful}: see --report"]
