@@ -18,6 +18,7 @@ import imagecodecs
 import numpy as np
 import oracles
 import pytest
+import scipy.ndimage
 import scipy.signal
 from command import contents, notes, refused, report, run, succeed, value
 
@@ -1042,3 +1043,16 @@ def test_splitting_does_not_overwrite_its_input(here: Path) -> None:
 def test_names_of_parts_keep_their_dots(here: Path) -> None:
     succeed("split-kernel", "a.npy", "-o", "blur.v2", cwd=here)
     assert {"blur.v2.y.npy", "blur.v2.x.npy"} <= {*contents(here)}
+
+
+def test_generated_kernels_with_depth_have_no_channels(tmp_path: Path) -> None:
+    """gaussian:sigma=1,2,3 is ZYX: split into three, merged and applied along Z, and refused for an image without."""
+    stdout = succeed("split-kernel", "gaussian:sigma=1,2,3,size=3", "-o", "g", cwd=tmp_path).stdout
+    assert b"g.z.npy" in stdout
+    succeed("merge-kernels", "box:size=3,3,3", "box:size=2,1,2", "-o", "m.npy", cwd=tmp_path)
+    assert sidecar(tmp_path / "m.npy")["kernel_axes"] == "ZYX"
+    save(tmp_path, stack=RNG.random((4, 7, 9)), colour=RNG.random((3, 7, 9)))
+    succeed("convolve", "stack.npy", "--axes", "ZYX", "-k", "box:size=3,3,3", "-o", "y.npy", cwd=tmp_path)
+    expected = scipy.ndimage.uniform_filter(np.load(tmp_path / "stack.npy"), 3, mode="wrap")
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=1e-12)
+    assert "ZYX" in refused(tmp_path, "convolve", "colour.npy", "-k", "box:size=3,3,3", "-o", "z.npy", cwd=tmp_path)

@@ -45,6 +45,7 @@ def read_layers(
     for number, kernel in enumerate(kernels):
         taps = reading.read_kernel(job, kernel, normalize=False)
         settings = {name: _parsed(name, values[number]) for name, values in given.items()}
+        settings["kernel_axes"] = reading.kernel_axes(kernel, taps, settings["kernel_axes"])
         found = sidecar.find(kernel)
         bias = None
         if found is not None:

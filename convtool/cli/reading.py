@@ -56,6 +56,11 @@ def read_kernel(job: Job, name: str, normalize: bool, plain: bool = False) -> np
     return taps
 
 
+def kernel_axes(name: str, taps: np.ndarray, said: str | None) -> str | None:
+    """The kernel's axes as they were said; of a generated kernel YX or ZYX; None for those that the rank stands for."""
+    return "ZYX"[-taps.ndim :] if said is None and kernels.is_spec(name) else said
+
+
 def _read_kernel_file(name: str, plain: bool) -> tuple[np.ndarray, tuple[str, ...]]:
     if name != files.STDIO and not os.path.lexists(name):
         families = listed(kernels.families.names())

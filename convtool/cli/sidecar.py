@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convtool import files, images
+from convtool.cli import reading
 from convtool.cli.promises import Promise, read_promise
 from convtool.errors import ConvtoolError, DataError, FileError, SettingError
 from convtool.geometry import written
@@ -191,7 +192,7 @@ def applied(
     """A command's settings with those of the kernel's sidecar, if it has one, in their place; and the bias there."""
     found = find(kernel)
     if found is None:
-        return settings, None
+        return settings | {"kernel_axes": reading.kernel_axes(kernel, taps, settings["kernel_axes"])}, None
     if job.chosen("normalize"):
         raise SettingError(f"--normalize would change the kernel that {found.name} describes: leave it out")
     return honoured(job, found, taps, settings, job.chosen("bias")), found.bias

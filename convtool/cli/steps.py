@@ -142,6 +142,7 @@ def _layer(
     _check_names(operation, settings, names | {"boundary"})
     taps = reading.read_kernel(job, main, normalize=False)
     given = {name: _value(name, settings.get(name, default)) for name, default in _LAYER.items()}
+    given["kernel_axes"] = reading.kernel_axes(main, taps, given["kernel_axes"])
     found = sidecar.find(main)
     if found is None:
         return Layer(taps, **given), said

@@ -54,17 +54,18 @@ def run(
     import numpy as np
 
     from convtool import windows
-    from convtool.cli import sidecar
+    from convtool.cli import reading, sidecar
     from convtool.cli.facts import build_model, describe_result
     from convtool.cli.job import Job
-    from convtool.cli.reading import code_values, light, read_image, read_kernel
+    from convtool.cli.reading import code_values, light, read_image
     from convtool.cli.writing import Destination, alpha_under, target_of, write_image
 
     job = Job(context, inputs=[image, kernel], outputs=[output])
     to = Destination(output, format, dtype, scale)
     source = read_image(job, image, axes, nan)
-    taps = read_kernel(job, kernel, normalize=False, plain=True)
+    taps = reading.read_kernel(job, kernel, normalize=False, plain=True)
     sidecar.left_aside(job, kernel)
+    settings["kernel_axes"] = reading.kernel_axes(kernel, taps, kernel_axes)
     target = target_of(job, source, "local", to)
     # What it sums to says nothing here, and whoever clips is told to divide by it.
     del job.report.kernel["sum"]

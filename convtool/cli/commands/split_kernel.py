@@ -57,19 +57,18 @@ def run(
     but rounding): first along Y, then along X. Convolving with one after the other, or merging them, gives the kernel
     back. A YX kernel of rank 1 stays YX; more terms are channels in between, so the layers are OIYX.
     """
-    from convtool.cli import sidecar
+    from convtool.cli import reading, sidecar
     from convtool.cli.job import Job
     from convtool.cli.promises import Promise
-    from convtool.cli.reading import read_kernel
     from convtool.kernels import is_spec
     from convtool.merging.layers import Layer
     from convtool.merging.splitting import split_kernel
 
     stem = _stem(kernel if output is None else output, is_given=output is not None, is_family=is_spec(kernel))
     job = Job(context, inputs=[kernel, *sidecar.existing([kernel])], outputs=[])
-    taps = read_kernel(job, kernel, normalize=False)
+    taps = reading.read_kernel(job, kernel, normalize=False)
     given: dict[str, Any] = {"stride": 1, "padding": "same", "dilation": 1, "origin": "center"}
-    given |= {"groups": groups, "kernel_axes": kernel_axes}
+    given |= {"groups": groups, "kernel_axes": reading.kernel_axes(kernel, taps, kernel_axes)}
     found = sidecar.find(kernel)
     settings = given if found is None else sidecar.honoured(job, found, taps, given, has_bias=False)
     words = {} if found is None else {name: found.settings[name] for name in sidecar.WORDS if name in found.settings}
