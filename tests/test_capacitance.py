@@ -11,7 +11,7 @@ import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convtool.deconvolution.solvers import capacitance, ring
+from convtool.deconvolution.solvers import capacitance, one_step, ring
 from convtool.kernel import Kernel
 from convtool.operators import Convolution
 
@@ -260,11 +260,15 @@ def test_where_single_precision_fails_double_is_used(monkeypatch: pytest.MonkeyP
     for sigma, budget, expected in [(0.4, 0, "float32"), (1.5, 1 << 30, "float64"), (1.5, 0, "float32")]:
         built = blur(sigma, (20, 23))
         y = built.forward(random_data(built))
-        found = capacitance.invert(built, y, budget)
-        assert found is not None
-        factors, solved = found
+        factors = capacitance.reliable(built, budget)
+        assert factors is not None
+        solved = capacitance.solve(factors, y)
         assert factors.blocks[0].lu.dtype == expected
         assert (solved.residuals.max() < 1e-12) == (sigma < 1 or budget > 0)
+        step = one_step.by_capacitance(built, budget)  # what least-squares takes
+        assert step is not None
+        left = np.linalg.norm(built.forward(step.applied(y)) - y) / np.linalg.norm(y)
+        assert (left < 1e-12) == (sigma < 1 or budget > 0)
 
 
 def test_the_norm_of_the_inverse_bounds_the_error() -> None:

@@ -653,7 +653,7 @@ def test_a_window_runs_along_the_last_spatial_axes() -> None:
 @pytest.mark.parametrize(
     ("x", "given", "words"),
     [
-        (np.zeros((4, 5)), {"window": 0}, "window must be whole numbers of at least 1, one, or up to 2"),
+        (np.zeros((4, 5)), {"window": 0}, "window must be whole numbers of at least 1, one for all spatial axes"),
         (np.zeros((4, 5)), {"window": (2, 2, 2)}, "window must be whole numbers"),
         (np.zeros((4, 5)), {"window": 2.5}, "got 2.5"),
         (np.zeros((4, 5)), {"window": ()}, "window must be whole numbers"),

@@ -77,8 +77,11 @@ def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
         found.append(answer)
     metrics = _measured(found, system.scale, y.dtype)
     stop = _stopped(found, metrics)
-    residual = residuals(operator, x, y)["relative_residual"]
-    notes = [*_unexplained(residual, options.damping), *_trust(metrics, stop), *_further(stop, system, aim)]
+    notes = [
+        *_unexplained(max(answer.residual for answer in found), options.damping),
+        *_trust(metrics, stop),
+        *_further(stop, system, aim),
+    ]
     notes += _undetermined(operator, metrics)
     periodic, others = _periodic(system, y), {}
     if periodic is not None:
@@ -88,7 +91,7 @@ def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
             "relative_residual": residuals(operator, periodic, y)["relative_residual"],
             "norm": float(np.linalg.norm(periodic.ravel().astype(np.float64))),
         }
-        notes += _compared(metrics["periodic"]["relative_residual"], residual)
+        notes += _compared(metrics["periodic"]["relative_residual"], max(answer.residual for answer in found))
     return Estimate(x, stop, metrics, tuple(notes), others)
 
 

@@ -52,7 +52,7 @@ def build(
     if boundary not in BOUNDARIES:
         raise SettingError(f"unknown boundary '{boundary}': use {listed(BOUNDARIES)}")
     letters = image_axes(shape, axes)
-    extent = _extent(window, spatial_of(letters))
+    extent = sides(window, spatial_of(letters))
     spatial = spatial_of(letters)[-len(extent) :]
     if isinstance(stride, str) and stride != "window":
         raise SettingError(f"unknown stride '{stride}': use whole numbers, or the word window")
@@ -97,17 +97,17 @@ def _overhanging(windows: Geometry, grid: Sequence[int]) -> tuple[tuple[int, int
     return tuple(pairs)
 
 
-def _extent(window: Any, spatial: str) -> tuple[int, ...]:
-    """The window's sides, along the last so many of the spatial axes."""
+def sides(window: Any, spatial: str) -> tuple[int, ...]:
+    """The window's sides, along the last so many of the spatial axes; raises SettingError."""
     if not spatial:
         raise SettingError("the image has no spatial axis (Z, Y or X) for a window: say --axes")
-    sides = tuple(window) if _are_several(window) else (window,) * len(spatial)
-    if not 1 <= len(sides) <= len(spatial) or not _are_counts(sides):
+    found = tuple(window) if _are_several(window) else (window,) * len(spatial)
+    if not 1 <= len(found) <= len(spatial) or not _are_counts(found):
         raise SettingError(
             f"the window must be whole numbers of at least 1, one for all spatial axes of the image ({spatial}) or one"
             f" each for the last of them, got {window}"
         )
-    return tuple(map(int, sides))
+    return tuple(map(int, found))
 
 
 def _per_axis(value: Any, spatial: str, what: str) -> tuple[int, ...]:

@@ -8,15 +8,15 @@ import numpy as np
 
 from convtool import axes as axes_
 from convtool import boundary as boundary_
-from convtool.errors import DataError, SettingError
+from convtool.errors import DataError
 from convtool.geometry import Padding
-from convtool.pooling.geometry import box
+from convtool.pooling.geometry import Window, box, sides
 from convtool.windows import engine
 
 
 def receptive_fields(
     x: np.ndarray,
-    window: int | Sequence[int],
+    window: Window,
     *,
     axes: str | None = None,
     boundary: str = "periodic",
@@ -56,7 +56,7 @@ def receptive_fields(
     if x.size == 0:
         raise DataError(f"the image is empty (shape {axes_.spelled(x.shape)})")
     letters = axes_.image_axes(x.shape, axes)
-    extent = _extent(window, letters)
+    extent = sides(window, axes_.spatial_of(letters))
     spatial = axes_.spatial_of(letters)[-len(extent) :]
     windows = box(
         [x.shape[letters.index(letter)] for letter in spatial],
@@ -72,15 +72,3 @@ def receptive_fields(
         inner = boundary_.extend(inner, windows.padding, windows.boundary)
     places = [order.index(letter) for letter in letters]
     return engine.fields(inner, windows).transpose(*places, *range(x.ndim, x.ndim + len(extent)))
-
-
-def _extent(window: int | Sequence[int], letters: str) -> tuple[int, ...]:
-    """Taps on each of the last spatial axes."""
-    spatial = axes_.spatial_of(letters)
-    found = [*window] if isinstance(window, Sequence | np.ndarray) else [window] * len(spatial)
-    whole = all(isinstance(n, int | np.integer) and n >= 1 for n in found)
-    if not whole or not 1 <= len(found) <= len(spatial):
-        raise SettingError(
-            f"window must be whole numbers of at least 1, one, or up to {len(spatial)} (axes {letters}), got {window}"
-        )
-    return tuple(map(int, found))

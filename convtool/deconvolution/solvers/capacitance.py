@@ -21,8 +21,8 @@ C must be invertible, though A has no need of it: `ring` finds one that is, or t
 
 Very large S are factored in single precision, in half the time and memory; all else is double. The solve B is refined
 on the true operator by generalised conjugate residuals, x += a d with d = B (y - A x) and A d orthogonal to those
-before, until the residual stops shrinking. Where that is too early, S is factored again in double. A random image whose
-answer is known is solved for beside the data: where A is singular, its error shows it.
+before, until the residual stops shrinking. Where that is too early (`reliable`), S is factored again in double.
+A random image whose answer is known is solved for beside the data: where A is singular, its error shows it.
 
 Cost: |S|^3 / 3 multiply-adds and 4 or 8 |S|^2 bytes for every block of channels (`border_size`, `bytes_needed`).
 
@@ -240,16 +240,16 @@ def solve(factors: Factors, y: np.ndarray) -> Solved:
     return Solved(x[:-1], _relative(residual, y)[:-1], max(refinements, 0), error)
 
 
-def invert(operator: Convolution, y: np.ndarray, budget: int) -> tuple[Factors, Solved] | None:
-    """Factor and solve; again in double, if that fits into so many bytes, where single falls short. None: declined."""
+def reliable(operator: Convolution, budget: int) -> Factors | None:
+    """Factors that solve; in double, if that fits into so many bytes, where those in single fall short on a try."""
     factors = factor(operator)
-    solved = None if factors is None else solve(factors, y)
-    fell_short = solved is None or solved.residuals.max(initial=0) > _REFINED or solved.probe_error > _LOST
-    if fell_short and precision(operator) == SINGLE and bytes_needed(operator, DOUBLE) <= budget:
-        factors = None  # their memory is needed
-        factors = factor(operator, DOUBLE)
-        solved = None if factors is None else solve(factors, y)
-    return None if factors is None or solved is None else (factors, solved)
+    if factors is None or precision(operator) != SINGLE or bytes_needed(operator, DOUBLE) > budget:
+        return factors
+    tried = solve(factors, operator.forward(np.random.default_rng(1).standard_normal((1, *operator.in_shape))))
+    if tried.residuals.max() <= _REFINED and tried.probe_error <= _LOST:
+        return factors
+    del factors  # their memory is needed
+    return factor(operator, DOUBLE)
 
 
 def inverse_norm(factors: Factors, iterations: int = 12, seed: int = 0) -> float:

@@ -189,7 +189,7 @@ def _direct(system: System, aim: Aim) -> OneStep | None:
     """The solution in one step that is to be used from the start."""
     found = one_step.by_frequency(system.operator)
     if found is None and aim.solver == "direct" and _is_bordered(system, aim):
-        return one_step.by_capacitance(system.operator)
+        return one_step.by_capacitance(system.operator, aim.memory)
     return found
 
 
@@ -236,7 +236,7 @@ def _iterated(system: System, data: np.ndarray, aim: Aim, place: tuple[int, int]
         progress.tell(progress.Step(at.count, goal.limit, at.residual / (goal.norm_data or 1.0), *place))
         reason = goal.reason(at)
         if pace.is_hopeless(at) or (reason is Reason.LIMIT and pace.has_choice):
-            direct = one_step.by_capacitance(operator)
+            direct = one_step.by_capacitance(operator, aim.memory)
             if direct is not None:
                 return direct
             pace = Pace(goal, math.inf)

@@ -52,11 +52,11 @@ def bytes_needed(operator: Convolution) -> int | None:
     return capacitance.bytes_needed(operator) if capacitance.applies(operator) else None
 
 
-def by_capacitance(operator: Convolution) -> OneStep | None:
-    """The solution by the capacitance matrix; None where the operator is singular, or too nearly so."""
+def by_capacitance(operator: Convolution, budget: int) -> OneStep | None:
+    """The solution by the capacitance matrix, in so many bytes; None where the operator is singular, or nearly so."""
     rows, size = capacitance.border_size(operator), capacitance.bytes_needed(operator)
     progress.tell(f"factoring a {rows}x{rows} matrix, in {spelled_bytes(size)} of memory")
-    factors = capacitance.factor(operator)
+    factors = capacitance.reliable(operator, budget)
     if factors is None:
         return None
     progress.tell("factored: solving, and estimating the condition number")
