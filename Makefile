@@ -12,7 +12,7 @@ R      := regress
 EDITABLE := --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test references lint format regress readme clean
+.PHONY: help demo test references quality lint format regress readme clean
 
 help:  ## Show the targets.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ test: $(VENV)/with-test  ## Install what the tests need, and run them.
 	$(BIN)/python -m pytest -n auto
 
 references: $(VENV)/with-references  ## Install torch and onnx, which more tests compare with.
+
+quality: $(VENV)/with-quality  ## Measure the results beside those of others: tables, quality/results.json, quality/gallery.png.
+	@mkdir -p quality
+	$(BIN)/python -m tests.quality --json quality/results.json --gallery quality/gallery.png
 
 lint: $(VENV)/with-lint  ## Check style and types.
 	$(BIN)/ruff check .
@@ -128,6 +132,17 @@ regress: $(VENV)/installed  ## Run the commands on the sample images; fail when 
 		--method least-squares -o $(R)/whole.tif
 	$(RUN) convolve $(R)/whole.tif -k gaussian:sigma=1 --boundary zero --stride 2 -o $(R)/again.tif
 	$(RUN) compare $(R)/again.tif $(R)/half.tif --max-rel 1e-5
+	# The kernel between two images, and that of a point source.
+	$(RUN) convolve $(S)/camera.png -k motion:length=9,angle=30 --boundary reflect -o $(R)/moving.png
+	$(RUN) estimate-kernel $(R)/moving.png --sharp $(S)/camera.png --size 11 -o $(R)/motion.npy
+	$(RUN) convolve $(S)/camera.png -k $(R)/motion.npy --dtype float32 -o $(R)/estimated.tif
+	$(RUN) convolve $(S)/camera.png -k motion:length=9,angle=30 --dtype float32 -o $(R)/known.tif
+	$(RUN) compare $(R)/estimated.tif $(R)/known.tif --max-rel 0.001
+	$(RUN) make-kernel delta:size=81 -o $(R)/point.npy
+	$(RUN) convolve $(R)/point.npy -k gaussian:sigma=1.8 -o $(R)/star.npy
+	$(RUN) estimate-kernel $(R)/star.npy --stars --size 15 -o $(R)/seen.npy
+	$(RUN) make-kernel gaussian:sigma=1.8,size=15 -o $(R)/made.npy
+	$(RUN) compare $(R)/seen.npy $(R)/made.npy --max-rel 0.01
 	# Shifts of the input are shifts of the output; by stride 2, half as far, and not as far.
 	$(RUN) verify-equivariance $(S)/camera.png --chain "correlate:$(R)/first.npy,stride=2 maxpool:2" --shift 100,-20
 	$(RUN) verify-equivariance $(S)/camera.png --chain "correlate:$(R)/first.npy,stride=2 maxpool:2" --shift 100,-20 \
@@ -139,4 +154,4 @@ readme: $(VENV)/with-test  ## Write the commands' help into README.md.
 	$(BIN)/python tests/readme.py
 
 clean:  ## Remove what the targets above made.
-	rm -rf $(VENV) demo $(R) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo quality $(R) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -44,7 +44,8 @@ _HOMES = {
     "receptive_fields": "convtool.windows",
     "verify_equivariance": "convtool.equivariance",
 }
-_MODULES = ("deconvolution", "equivariance", "errors", "fft", "kernels", "matrices", "merging", "metrics", "operators")
+_MODULES: tuple[str, ...] = ("deconvolution", "equivariance", "errors", "estimation", "fft", "kernels", "matrices")
+_MODULES += ("merging", "metrics", "noise", "operators")
 
 __all__ = [
     "Layer",

@@ -112,6 +112,20 @@ def angular_frequencies(shape: Sequence[int]) -> list[np.ndarray]:
     return [w.reshape([-1 if i == j else 1 for j in range(len(shape))]) for i, w in enumerate(omega)]
 
 
+def cosines(x: np.ndarray, ndim: int) -> np.ndarray:
+    """The orthonormal type-II cosine transform over the last `ndim` axes."""
+    from scipy.fft import dctn
+
+    return dctn(x, axes=range(-ndim, 0), norm="ortho", workers=threads())
+
+
+def cosines_inverse(coefficients: np.ndarray, ndim: int) -> np.ndarray:
+    """The inverse, and adjoint, of `cosines`."""
+    from scipy.fft import idctn
+
+    return idctn(coefficients, axes=range(-ndim, 0), norm="ortho", workers=threads())
+
+
 class RealTransform:
     """Transforms of real [..., *shape] arrays of one dtype; get one from `transform`, which keeps the plans."""
 

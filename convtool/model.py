@@ -16,7 +16,8 @@ import numpy as np
 from convtool import axes as axes_
 from convtool import kernel as kernel_
 from convtool.errors import DataError, SettingError
-from convtool.geometry import Padding, inputs, resolve
+from convtool.geometry import Padding, inputs, resolve, written
+from convtool.observation import UNKNOWN
 from convtool.operators import Convolution
 
 PRECISIONS = ("auto", "single", "double")
@@ -24,11 +25,15 @@ PRECISIONS = ("auto", "single", "double")
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """An operator and the arrangement of the array it is applied to."""
+    """An operator and the arrangement of the array it is applied to.
+
+    `frame` is the part of the operator's grid that images take, where the operator acts on a scene larger than that.
+    """
 
     arrangement: axes_.Arrangement
     kernel_axes: str
     operator: Convolution
+    frame: tuple[slice, ...] | None = None
 
     @property
     def input_axes(self) -> str:
@@ -45,7 +50,8 @@ class Model:
         """The shape of what the operator takes, in the array's order."""
         arrangement, operator = self.arrangement, self.operator
         lengths = dict(zip(arrangement.axes, arrangement.shape, strict=True)) | {"C": operator.in_shape[0]}
-        lengths |= dict(zip(arrangement.spatial, operator.geometry.grid, strict=True))
+        grid = operator.geometry.grid if self.frame is None else [part.stop - part.start for part in self.frame]
+        lengths |= dict(zip(arrangement.spatial, grid, strict=True))
         return tuple(lengths[letter] for letter in self.input_axes)
 
     def canonical_input(self, x: np.ndarray) -> np.ndarray:
@@ -56,6 +62,10 @@ class Model:
     def canonical(self, x: np.ndarray) -> np.ndarray:
         """x as [n, c, *grid], contiguous, in the computing dtype."""
         return np.ascontiguousarray(self.arrangement.canonical(x), self.operator.dtype)
+
+    def framed(self, x: np.ndarray) -> np.ndarray:
+        """The frame's part of an image [n, c_in, *grid] of the operator, in the array's order of axes."""
+        return self.restore(x if self.frame is None else x[(slice(None), slice(None), *self.frame)])
 
     def restore(self, y: np.ndarray) -> np.ndarray:
         """A result [n, c, *spatial] in the array's order of axes."""
@@ -79,18 +89,19 @@ def build(
     precision: str = "auto",
     is_data: bool = False,
     shape: Sequence[int] | None = None,
+    keep_extension: bool = False,
 ) -> Model:
     """The model for an array x, or, with `is_data`, for an array y that the operator has made.
 
     The operator acts on x's grid. With `is_data` that is the unknown's: `shape`, its lengths along the kernel's spatial
-    axes in Z, Y, X order, or the only one that y can come from.
+    axes in Z, Y, X order, or the only one that y can come from. With boundary "unknown" it is that of the scene around
+    the data's frame, and images are the frame's part of it, or all of it with `keep_extension`.
 
     Raises DataError and SettingError; see `convtool.convolve` for the settings.
     """
     check_image(x)
-    kernel = np.asarray(kernel)
     image_axes = axes_.image_axes(x.shape, axes)
-    taps_axes = axes_.kernel_axes(kernel.shape, image_axes, kernel_axes)
+    taps_axes = axes_.kernel_axes(np.shape(kernel), image_axes, kernel_axes)
     arrangement = axes_.Arrangement(image_axes, x.shape, axes_.spatial_of(taps_axes))
     taps = kernel_.build(
         kernel,
@@ -101,24 +112,43 @@ def build(
         groups=groups,
         is_data=is_data,
     )
-    grid = arrangement.grid
-    if is_data:
-        window = taps.flipped() if operation == "convolve" else taps
-        grid = _unknown(grid, shape, window, {"padding": padding, "stride": stride, "dilation": dilation})
+    is_part = is_data and boundary == UNKNOWN
+    boundary, padding = _surrounded(padding, stride) if is_part else (boundary, padding)
+    windows: dict[str, Any] = {"padding": padding, "stride": stride, "dilation": dilation}
     operator = Convolution.build(
         taps,
-        grid,
+        _unknown(arrangement.grid, shape, taps.flipped() if operation == "convolve" else taps, windows)
+        if is_data
+        else arrangement.grid,
         arrangement.channels if set("OC").isdisjoint(taps_axes) else len(taps.taps),
         operation=operation,
         boundary=boundary,
-        padding=padding,
-        stride=stride,
-        dilation=dilation,
+        **windows,
         engine=engine,
         dtype=_checked_dtype(x, kernel, precision),
         batch=x.size // (arrangement.channels * int(np.prod(arrangement.grid))),
     )
-    return Model(arrangement, taps_axes, operator)
+    is_cut = is_part and not keep_extension
+    return Model(arrangement, taps_axes, operator, _under(operator, arrangement.grid) if is_cut else None)
+
+
+def _surrounded(padding: Padding, stride: int | Sequence[int]) -> tuple[str, Padding]:
+    """The boundary and padding of windows that lie inside the scene around data with unknown surroundings.
+
+    Raises SettingError where the data are not as large as their frame.
+    """
+    if padding != "same" or np.any(np.asarray(stride) != 1):
+        raise SettingError(
+            "boundary unknown needs padding same and stride 1 (the data are a part of a larger scene), got padding"
+            f" {written(padding)}, stride {_joined(stride)}: say another boundary"
+        )
+    return "zero", "valid"
+
+
+def _under(operator: Convolution, data: tuple[int, ...]) -> tuple[slice, ...]:
+    """The part of an operator's grid that lies under its data: under the origins of its windows."""
+    starts = [o * d for o, d in zip(operator.window.origin, operator.geometry.dilation, strict=True)]
+    return tuple(slice(start, start + n) for start, n in zip(starts, data, strict=True))
 
 
 def _unknown(

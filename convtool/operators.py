@@ -161,6 +161,16 @@ class Convolution(LinearOperator):
             return DirectEngine(self.window.taps, self.geometry, self.dtype)
         return SpectralEngine(self.window.taps, self.geometry, self.dtype, self.batch * self.groups)
 
+    def line_spreads(self) -> list[np.ndarray]:
+        """For each axis, the kernel's sums over all others: what becomes of a line, as the taps of a convolution."""
+        taps, lines = self.window.flipped().taps, []
+        for axis, step in enumerate(self.geometry.dilation, 3):
+            sums = taps.sum(axis=tuple(i for i in range(taps.ndim) if i != axis))
+            line = np.zeros(step * (len(sums) - 1) + 1)
+            line[::step] = sums
+            lines.append(line)
+        return lines
+
     def forward(self, x: np.ndarray) -> np.ndarray:
         out = self._runner.forward(self._grouped(x, self.in_shape))
         return out.reshape(*x.shape[: -len(self.in_shape)], *self.out_shape)

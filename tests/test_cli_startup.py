@@ -20,6 +20,7 @@ COMMANDS = (
     "correlate",
     "deconvolve",
     "edges",
+    "estimate-kernel",
     "local",
     "make-kernel",
     "matrix",

@@ -49,6 +49,11 @@ def blurred(x: np.ndarray, kernel: np.ndarray, operation: str = "convolve", orig
     return oracles.apply_loop(operation, x[None], kernel, origin=origin)[0]
 
 
+def periodic(y: np.ndarray, kernel: np.ndarray, **how: Any) -> deconvolution.Solution:
+    """The solution for data that are periodic; small or white ones do not tell that of themselves."""
+    return convtool.deconvolve(y, kernel, boundary="periodic", **how)
+
+
 def relative(x: np.ndarray, reference: np.ndarray) -> float:
     """‖x − reference‖ / ‖reference‖."""
     return float(np.linalg.norm(x - reference) / np.linalg.norm(reference))
@@ -72,7 +77,7 @@ def clean_data() -> np.ndarray:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_recovers_a_known_answer(method: str) -> None:
-    solution = convtool.deconvolve(clean_data(), KERNEL, method=method)
+    solution = periodic(clean_data(), KERNEL, method=method)
     assert solution.x.shape == picture().shape
     assert relative(solution.x, picture()) < RECOVERS.get(method, 0.02)
     assert relative(clean_data() / KERNEL.sum(), picture()) > 0.05  # the data are not the answer already
@@ -165,13 +170,12 @@ def test_an_unknown_operation_is_refused() -> None:
         convtool.deconvolve(clean_data(), KERNEL, operation="multiply")
 
 
-@pytest.mark.parametrize("method", ["pinv", "tikhonov", "wiener"])
-def test_the_direct_methods_need_the_periodic_boundary(method: str) -> None:
+def test_pinv_needs_the_periodic_boundary() -> None:
     for boundary in set(oracles.BOUNDARIES) - {"periodic"}:
         with pytest.raises(
             ConvtoolError, match=rf"boundary periodic, .* got boundary {boundary}: use .* least-squares"
         ):
-            convtool.deconvolve(clean_data(), KERNEL, method=method, boundary=boundary)
+            convtool.deconvolve(clean_data(), KERNEL, method="pinv", boundary=boundary)
     rest: list[tuple[dict[str, Any], str]] = [
         ({"padding": "valid"}, "outputs of 36x45 for an image of 38x47"),
         ({"padding": "full"}, "outputs of 36x45 for an image of 34x43"),
@@ -179,7 +183,7 @@ def test_the_direct_methods_need_the_periodic_boundary(method: str) -> None:
     ]
     for how, got in rest:
         with pytest.raises(ConvtoolError, match=f"got {got}: use --method least-squares"):
-            convtool.deconvolve(clean_data(), KERNEL, method=method, **how)
+            convtool.deconvolve(clean_data(), KERNEL, method="pinv", **how)
 
 
 @pytest.mark.parametrize("boundary", sorted(set(oracles.BOUNDARIES) - {"periodic"}))
@@ -349,7 +353,7 @@ def test_tikhonov_is_the_dense_minimiser(outputs: int, inputs: int, penalty: str
     a = oracles.matrix(taps, (inputs, *frame))
     dense = np.kron(np.eye(inputs), PENALTIES[penalty](frame))
     y = np.random.default_rng(4).random((outputs, *frame))
-    x = convtool.deconvolve(y, taps, method=tikhonov.Options(weight=weight, penalty=penalty), axes="CYX").x
+    x = periodic(y, taps, method=tikhonov.Options(weight=weight, penalty=penalty), axes="CYX").x
     assert relative(x.ravel(), oracles.tikhonov_solution(a, dense, y.ravel(), weight)) < 1e-7
 
 
@@ -358,7 +362,7 @@ def test_tikhonov_on_a_stack_penalises_all_three_axes(penalty: str) -> None:
     frame, taps = (3, 4, 5), mixing(1, 1, (2, 3, 2))
     y = np.random.default_rng(4).random(frame)
     options = tikhonov.Options(weight=0.2, penalty=penalty)
-    x = convtool.deconvolve(y, taps[0, 0], method=options, axes="ZYX").x
+    x = periodic(y, taps[0, 0], method=options, axes="ZYX").x
     a = oracles.matrix(taps, (1, *frame))
     assert relative(x.ravel(), oracles.tikhonov_solution(a, PENALTIES[penalty](frame), y.ravel(), 0.2)) < 1e-10
 
@@ -367,9 +371,9 @@ def test_tikhonov_on_a_stack_penalises_all_three_axes(penalty: str) -> None:
 def test_tikhonov_on_a_flat_kernel_works_slice_by_slice(operation: str) -> None:
     y, options = np.random.default_rng(4).random((3, 7, 8)), tikhonov.Options(weight=0.1)
     taps = mixing(1, 1, (3, 2))[0, 0]
-    whole = convtool.deconvolve(y, taps, method=options, axes="ZYX", operation=operation, origin="first").x
+    whole = periodic(y, taps, method=options, axes="ZYX", operation=operation, origin="first").x
     for one, data in zip(whole, y, strict=True):
-        slice_ = convtool.deconvolve(data, taps, method=options, operation=operation, origin="first").x
+        slice_ = periodic(data, taps, method=options, operation=operation, origin="first").x
         np.testing.assert_allclose(one, slice_, atol=1e-12)
 
 
@@ -411,7 +415,7 @@ def test_the_chosen_weight_minimises_the_dense_score(layer: str, penalty: str) -
         x = rng.normal(0, 0.2, x.shape)
     y = blurred(x, taps) + rng.normal(0, 0.05, (len(taps), *frame))
     options = tikhonov.Options(penalty=penalty)  # type: ignore[arg-type]
-    solution = convtool.deconvolve(y, given, method=options, axes="CYX")
+    solution = periodic(y, given, method=options, axes="CYX")
     a, dense = oracles.matrix(taps, x.shape), np.kron(np.eye(len(x)), PENALTIES[penalty](frame))
     scores = {w: oracles.gcv_score(a, dense, y.ravel(), w) for w in np.geomspace(1e-5, 1e3, 25)}
     best = min(scores, key=lambda w: scores[w])
@@ -419,36 +423,36 @@ def test_the_chosen_weight_minimises_the_dense_score(layer: str, penalty: str) -
     chosen = solution.metrics["weight"]
     assert best / 2.2 < chosen < best * 2.2  # neighbours on the grid
     assert oracles.gcv_score(a, dense, y.ravel(), chosen) <= scores[best] * (1 + 1e-6)
-    same = convtool.deconvolve(y, given, method=tikhonov.Options(chosen, penalty), axes="CYX")  # type: ignore[arg-type]
+    same = periodic(y, given, method=tikhonov.Options(chosen, penalty), axes="CYX")  # type: ignore[arg-type]
     np.testing.assert_allclose(solution.x, same.x, rtol=1e-9, atol=1e-12)
 
 
 def test_tikhonov_without_weight_is_the_pseudo_inverse() -> None:
     for outputs, inputs in [(1, 1), (2, 3), (3, 2)]:
         taps, y = deficient(outputs, inputs), np.random.default_rng(4).random((outputs, 6, 10))
-        none = convtool.deconvolve(y, taps, method=tikhonov.Options(weight=0.0), axes="CYX").x
-        assert relative(none, convtool.deconvolve(y, taps, method="pinv", axes="CYX").x) < 1e-9
+        none = periodic(y, taps, method=tikhonov.Options(weight=0.0), axes="CYX").x
+        assert relative(none, periodic(y, taps, method="pinv", axes="CYX").x) < 1e-9
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_method_scales_with_the_kernel(dtype: str, method: str) -> None:
     y = (clean_data() + np.random.default_rng(5).normal(0, 0.01, clean_data().shape)).astype(dtype)
-    once = convtool.deconvolve(y, KERNEL, method=method).x
+    once = periodic(y, KERNEL, method=method).x
     for a in (1e-6, 1e6):
-        scaled = convtool.deconvolve(y, a * KERNEL, method=method).x
+        scaled = periodic(y, a * KERNEL, method=method).x
         assert relative(scaled, once / a) < 1e-3  # a weight is searched for, from another end
 
 
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
 def test_tikhonov_refuses_a_senseless_weight(weight: float) -> None:
     with pytest.raises(ConvtoolError, match="weight"):
-        convtool.deconvolve(clean_data(), KERNEL, method=tikhonov.Options(weight=weight))
+        periodic(clean_data(), KERNEL, method=tikhonov.Options(weight=weight))
 
 
 def test_tikhonov_refuses_an_unknown_penalty() -> None:
     with pytest.raises(ConvtoolError, match="laplacian"):
-        convtool.deconvolve(clean_data(), KERNEL, method=tikhonov.Options(penalty="tv"))  # type: ignore[arg-type]
+        periodic(clean_data(), KERNEL, method=tikhonov.Options(penalty="tv"))  # type: ignore[arg-type]
 
 
 # Wiener --------------------------------------------------------------------------------------------------------------
@@ -463,11 +467,9 @@ def test_wiener_is_its_formula_with_the_mean_restored(ratio: float) -> None:
     H, Y = np.fft.fft2(np.roll(padded, (-1, -1), (0, 1))), np.fft.fft2(y)
     X = H.conj() * Y / (np.abs(H) ** 2 + ratio)
     X[0, 0] = Y[0, 0] / H[0, 0]
-    x = convtool.deconvolve(y, KERNEL, method=wiener.Options(noise_to_signal=ratio)).x
+    x = periodic(y, KERNEL, method=wiener.Options(noise_to_signal=ratio)).x
     np.testing.assert_allclose(x, np.fft.ifft2(X).real, rtol=0, atol=1e-12)
-    flipped = convtool.deconvolve(
-        y, KERNEL[::-1, ::-1], method=wiener.Options(noise_to_signal=ratio), operation="correlate"
-    )
+    flipped = periodic(y, KERNEL[::-1, ::-1], method=wiener.Options(noise_to_signal=ratio), operation="correlate")
     np.testing.assert_allclose(flipped.x, x, rtol=0, atol=1e-12)
 
 
@@ -483,14 +485,14 @@ def test_wiener_with_channels_is_its_formula(outputs: int, inputs: int) -> None:
     X = np.linalg.solve(adjoint @ H + ratio * np.eye(inputs), adjoint @ Y)
     X[0, 0] = np.linalg.pinv(H[0, 0]) @ Y[0, 0]
     expected = np.fft.ifft2(np.moveaxis(X[..., 0], -1, 0)).real
-    x = convtool.deconvolve(y, taps, method=wiener.Options(noise_to_signal=ratio), axes="CYX").x
+    x = periodic(y, taps, method=wiener.Options(noise_to_signal=ratio), axes="CYX").x
     np.testing.assert_allclose(x, expected, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("ratio", [-1.0, np.nan, np.inf])
 def test_wiener_refuses_a_senseless_ratio(ratio: float) -> None:
     with pytest.raises(ConvtoolError, match="noise_to_signal"):
-        convtool.deconvolve(clean_data(), KERNEL, method=wiener.Options(noise_to_signal=ratio))
+        periodic(clean_data(), KERNEL, method=wiener.Options(noise_to_signal=ratio))
 
 
 # A real photograph ---------------------------------------------------------------------------------------------------
@@ -508,28 +510,28 @@ def noisy_photograph() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_tikhonov_chooses_well_on_a_photograph() -> None:
     x, kernel, y = noisy_photograph()
-    chosen = psnr(convtool.deconvolve(y, kernel).x, x)
+    chosen = psnr(periodic(y, kernel, method="tikhonov").x, x)
     weights = np.geomspace(1e-6, 1.0, 19)
-    best = max(psnr(convtool.deconvolve(y, kernel, method=tikhonov.Options(weight=w)).x, x) for w in weights)
+    best = max(psnr(periodic(y, kernel, method=tikhonov.Options(weight=w)).x, x) for w in weights)
     assert chosen > best - 0.3
     assert chosen > psnr(y, x) + 0.5
 
 
 def test_wiener_chooses_well_on_a_photograph() -> None:
     x, kernel, y = noisy_photograph()
-    chosen = psnr(convtool.deconvolve(y, kernel, method="wiener").x, x)
+    chosen = psnr(periodic(y, kernel, method="wiener").x, x)
     ratios = np.geomspace(1e-6, 1.0, 19)
-    best = max(psnr(convtool.deconvolve(y, kernel, method=wiener.Options(noise_to_signal=r)).x, x) for r in ratios)
+    best = max(psnr(periodic(y, kernel, method=wiener.Options(noise_to_signal=r)).x, x) for r in ratios)
     assert chosen > best - 1.0
     assert chosen > psnr(y, x)
 
 
 def test_the_identity_penalty_warns_that_it_chooses_badly() -> None:
     _, kernel, y = noisy_photograph()
-    chosen = convtool.deconvolve(y, kernel, method=tikhonov.Options(penalty="identity"))
+    chosen = periodic(y, kernel, method=tikhonov.Options(penalty="identity"))
     assert any("identity" in note and "laplacian" in note for note in chosen.notes)
-    assert not convtool.deconvolve(y, kernel, method=tikhonov.Options(penalty="identity", weight=0.01)).notes
-    assert not convtool.deconvolve(y, kernel).notes
+    assert not periodic(y, kernel, method=tikhonov.Options(penalty="identity", weight=0.01)).notes
+    assert not periodic(y, kernel, method="tikhonov").notes
 
 
 # What the solution says ----------------------------------------------------------------------------------------------
@@ -538,7 +540,7 @@ def test_the_identity_penalty_warns_that_it_chooses_badly() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_measures_its_residual(method: str) -> None:
     y = clean_data() + np.random.default_rng(5).normal(0, 0.01, clean_data().shape)
-    solution = convtool.deconvolve(y, KERNEL, method=method)
+    solution = periodic(y, KERNEL, method=method)
     difference = scipy.ndimage.convolve(solution.x, KERNEL, mode="wrap") - y
     assert solution.metrics["relative_residual"] == pytest.approx(relative(difference + y, y), rel=1e-6, abs=1e-14)
     assert solution.metrics["max_residual"] == pytest.approx(np.abs(difference).max(), rel=1e-6, abs=1e-14)

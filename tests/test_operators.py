@@ -198,3 +198,17 @@ def test_arrays_of_another_shape_are_refused() -> None:
         A.forward(data(A.out_shape, 1))
     with pytest.raises(ValueError, match="shape"):
         A.adjoint(data(A.in_shape, 1))
+
+
+def test_line_spreads_are_the_images_of_lines() -> None:
+    """A line along one axis, convolved, is the kernel's sums over the others; so for correlations, of the flipped."""
+    taps = np.array([[1.0, 2, 0], [0, 3, 5]])
+    for operation in ("convolve", "correlate"):
+        kernel = Kernel(taps[None, None, None], (1, 1))
+        built = Convolution.build(kernel, (9, 11), 1, operation=operation, dilation=(2, 1))
+        for axis, line in enumerate(built.line_spreads()):
+            x = np.zeros((1, 9, 11))
+            x[:, *((slice(None), 5) if axis else (4, slice(None)))] = 1
+            seen = built.forward(x)[0].max(axis=1 - axis)
+            np.testing.assert_allclose(seen[seen > 0], line[line > 0])
+            assert len(line) == ((2 - 1) * 2 + 1, 3)[axis]

@@ -292,7 +292,10 @@ from convtool.deconvolution import Estimate, Stop
 if TYPE_CHECKING:
     import numpy as np
 
-    from convtool.operators import Convolution
+    from convtool.observation import Observation
+
+
+AUTO_BOUNDARY = "periodic"
 
 
 @dataclass(frozen=True)
@@ -302,9 +305,9 @@ class Options:
     share: float = field(default=0.5, metadata={"help": "what is left of the data"})
 
 
-def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
+def solve(observation: Observation, options: Options) -> Estimate:
     """A share of y."""
-    return Estimate(options.share * y, Stop.DIRECT)
+    return Estimate(options.share * observation.y, Stop.DIRECT)
 '''
 
 FAMILY = '''"""A row of ones."""

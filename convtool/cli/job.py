@@ -26,7 +26,7 @@ STDOUT = "-"
 # Parameters that name files or say how to talk, and the options of a method, which the result lists.
 _NO_SETTINGS = {"image", "kernel", "output", "bias", "reference", "set_", "a", "b", "family", "shapes", "help"}
 _NO_SETTINGS |= {"no_clobber", "report", "quiet", "verbose", "as_json"}
-_NO_SETTINGS |= {"kernels", "verify", "mask", "indices", "components", "direction", "spectrum", "map"}
+_NO_SETTINGS |= {"kernels", "verify", "mask", "indices", "components", "direction", "spectrum", "map", "sharp"}
 
 
 class Job:

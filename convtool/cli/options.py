@@ -159,6 +159,14 @@ def lengths(text: str, option: str) -> tuple[int, ...]:
     return tuple(map(int, found))
 
 
+def distances(text: str, option: str) -> tuple[float, ...]:
+    """(0.3, 0.1, 0.1) from '0.3,0.1,0.1'."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingError(f"{option} must be numbers such as 0.3,0.1,0.1, got '{text}'") from None
+
+
 def padding(text: str) -> str | int | tuple[int, ...] | tuple[tuple[int, int], ...]:
     """'same', 'valid', 'full', N, (N, M) or ((A, B), (C, D)) from 'N,M' or 'A:B,C:D'."""
     if text in ("same", "valid", "full"):

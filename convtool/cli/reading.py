@@ -9,9 +9,9 @@ import numpy as np
 
 from convtool import files, images, kernels
 from convtool.axes import spelled, transposed
-from convtool.deconvolution import Rounding
 from convtool.errors import DataError, FileError, listed
 from convtool.images.npy import read_array
+from convtool.observation import Rounding
 
 if TYPE_CHECKING:
     from convtool.cli.job import Job
@@ -109,14 +109,13 @@ def light(values: np.ndarray, linear: bool, precision: str) -> np.ndarray:
 
 def rounding_of(values: np.ndarray, linear: bool) -> Rounding | None:
     """What rounding to integers left in the values as the computation sees them; None for floats."""
-    if values.dtype.kind not in "iu":
-        return None
-    level = 12**-0.5
-    if linear:
-        codes = values.astype(np.float32)
-        slope = images.to_linear(codes + 0.5, values.dtype) - images.to_linear(codes - 0.5, values.dtype)
-        level *= float(np.sqrt(np.square(slope, dtype=np.float64).mean()))
-    return Rounding(level, 8 * values.dtype.itemsize)
+    found = Rounding.to(values.dtype)
+    if found is None or not linear:
+        return found
+    codes = values.astype(np.float32)
+    slope = images.to_linear(codes + 0.5, values.dtype) - images.to_linear(codes - 0.5, values.dtype)
+    typical = found.level * float(np.sqrt(np.square(slope, dtype=np.float64).mean()))
+    return found._replace(level=found.level * float(slope.min()), typical=typical)
 
 
 def code_values(image: images.Image, linear: bool, values: np.ndarray) -> np.ndarray:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from convtool import kernels
 from convtool.cli import reading, sidecar
 from convtool.cli.options import PARSERS, numbers
-from convtool.deconvolution import DEFAULT_METHOD, methods
+from convtool.deconvolution import methods
 from convtool.equivariance import Convolve, Deconvolve, Edges, Function, Pool
+from convtool.equivariance.inversion import DEFAULT_METHOD
 from convtool.errors import DataError, FileError, SettingError, listed
 from convtool.merging.layers import Layer
 from convtool.registry import assignments, fields

@@ -3,18 +3,19 @@
 A method is a module with
 
     Options                            frozen dataclass; every field carries its help and is a `--set name=value`
-    solve(y, operator, options)        y [n, c_out, *grid] in the computing dtype -> Estimate, x [n, c_in, *grid]
+    solve(observation, options)        data y [n, c_out, *outputs] and their operator -> Estimate, x [n, c_in, *grid]
 
 and knows nothing of axes, files or the command line. It states the operators it can invert by what it asks of them (a
-`spectrum`, or `forward` and `adjoint` alone).
+`spectrum`, or `forward` and `adjoint` alone). A method for one boundary alone names it as `AUTO_BOUNDARY`: what
+boundary "auto" means for it. For the others the data are tested (`solvers.surroundings`).
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from convtool.errors import DataError, SettingError
 from convtool.registry import Registry, check
@@ -24,12 +25,10 @@ if TYPE_CHECKING:
 
     from convtool.geometry import Padding
     from convtool.model import Model
-    from convtool.operators import Convolution
+    from convtool.observation import Observation, Rounding
 
 methods = Registry(__name__, "method")
-DEFAULT_METHOD = "tikhonov"
-
-_NOTEWORTHY_ROUNDING = 0.05  # relative error that rounding explains, from which on it is said
+DEFAULT_METHOD = "auto"
 
 
 class Stop(enum.Enum):
@@ -56,6 +55,7 @@ class Estimate:
     """What a method returns: x [n, c_in, *grid], why it stopped, what it measured, and sentences a user may act on.
 
     others: answers of other methods to compare with, in the shape of x, by the metrics' name for them
+    snapshots: x after some numbers of iterations
     """
 
     x: np.ndarray
@@ -63,13 +63,7 @@ class Estimate:
     metrics: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     others: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-class Rounding(NamedTuple):
-    """Rounding that data went through: the standard deviation it left in them, and to how many bits it was."""
-
-    level: float
-    bits: int
+    snapshots: dict[int, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +78,7 @@ class Solution:
         noise_gain (by how much white noise of the data is amplified, root mean square), and what the method adds
     notes: sentences on what to trust and what to do
     others: answers of other methods to compare x with, by the metrics' name for them
+    snapshots: x after some numbers of iterations, where they were asked for
     """
 
     x: np.ndarray = field(repr=False)
@@ -91,6 +86,7 @@ class Solution:
     metrics: dict[str, Any]
     notes: tuple[str, ...]
     others: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    snapshots: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
 
 def deconvolve(
@@ -101,7 +97,12 @@ def deconvolve(
     axes: str | None = None,
     kernel_axes: str | None = None,
     origin: str | Sequence[int] = "center",
-    boundary: str = "periodic",
+    boundary: str = "auto",
+    keep_extension: bool = False,
+    mask: np.ndarray | None = None,
+    saturation: float | None = None,
+    spacing: Sequence[float] | None = None,
+    effort: str = "normal",
     padding: Padding = "same",
     stride: int | Sequence[int] = 1,
     dilation: int | Sequence[int] = 1,
@@ -119,8 +120,14 @@ def deconvolve(
     kernel: the kernel that made y; an OIYX kernel takes the data's C axis as its O and gives x with I channels a group
     method: a name out of `convtool.deconvolution.methods.names()`, or that method's Options, such as
         `convtool.deconvolution.wiener.Options(noise_to_signal=0.01)`
-    boundary, padding, stride, dilation: those that made y; "least-squares" takes any, the other methods work frequency
-        by frequency and take boundary "periodic" with stride 1 and as many outputs as inputs
+    boundary: what the scene did outside the frame: "unknown" (it went on, as in every photograph), a boundary of
+        `convtool.convolve`, or "auto": the data are tested for "periodic", and taken for "unknown" where they are not
+    keep_extension: with boundary "unknown", give all of the scene that had a part in the data, not the frame alone
+    mask: nonzero where the data count, in y's shape or that of its spatial axes; the rest may be NaN
+    saturation: leave out data at or above this share of the dtype's (for floats: of the data's) maximum, such as 0.99
+    spacing: distance of samples along the kernel's spatial axes, in Z, Y, X order, in any unit; all the same without
+    effort: "low", "normal" or "high": how much time the result is worth
+    padding, stride, dilation: those that made y; "least-squares", "tv" and "rl" take any
     shape: lengths of x along the kernel's spatial axes, in Z, Y, X order; needed where a stride leaves several possible
     operation: which of "convolve" and "correlate" made y
     axes, kernel_axes, origin, groups, engine, precision: as in `convtool.convolve`
@@ -141,50 +148,124 @@ def deconvolve(
     >>> bool(np.allclose(convtool.deconvolve(y, kernel, method="least-squares", boundary="zero", padding="full").x, x))
     True
     """
+    from convtool import model
+
+    y, mask, rounding = _checked(y, kernel, axes, mask, saturation)
+    settings: dict[str, Any] = {
+        "axes": axes,
+        "kernel_axes": kernel_axes,
+        "origin": origin,
+        "padding": padding,
+        "stride": stride,
+        "dilation": dilation,
+        "groups": groups,
+        "operation": operation,
+        "engine": engine,
+        "precision": precision,
+        "shape": shape,
+        "boundary": boundary,
+    }
+    mode, told = settled_boundary(y, kernel, method, settings)
+    built = model.build(y, kernel, keep_extension=keep_extension, is_data=True, **(settings | {"boundary": mode}))
+    solution = solve(built, observe(built, y, mode, mask, rounding, spacing, effort), method)
+    return replace(solution, notes=(*told, *solution.notes))
+
+
+def _checked(
+    y: np.ndarray, kernel: np.ndarray, axes: str | None, mask: np.ndarray | None, saturation: float | None
+) -> tuple[np.ndarray, np.ndarray | None, Rounding | None]:
+    """Data, what of them counts, and how they were rounded."""
     import numpy as np
 
-    from convtool import model
+    from convtool.axes import image_axes
+    from convtool.observation import Rounding, counted
 
     y = np.asarray(y)
     if not np.any(kernel):
         raise DataError("the kernel is all zeros: nothing of the image is left in the data")
-    built = model.build(
-        y,
-        kernel,
-        axes=axes,
-        kernel_axes=kernel_axes,
-        origin=origin,
-        boundary=boundary,
-        padding=padding,
-        stride=stride,
-        dilation=dilation,
-        groups=groups,
-        operation=operation,
-        engine=engine,
-        precision=precision,
-        is_data=True,
-        shape=shape,
-    )
-    return solve(built, y, method, Rounding(12**-0.5, 8 * y.dtype.itemsize) if y.dtype.kind in "iu" else None)
+    return *counted(y, image_axes(y.shape, axes), mask, saturation), Rounding.to(y.dtype)
 
 
-def solve(built: Model, y: np.ndarray, method: Any, rounding: Rounding | None) -> Solution:
-    """The solution for data y of a model that was built for them; see `deconvolve`.
+def settled_boundary(
+    y: np.ndarray, kernel: np.ndarray, method: Any, settings: dict[str, Any]
+) -> tuple[str, tuple[str, ...]]:
+    """The boundary of settings of `model.build`, "auto" settled for a method and data; and what there is to say of it.
 
-    `rounding` is what rounding to integers left in y, None for floats.
+    Raises SettingError where the data cannot be tested.
     """
+    from convtool import model, observation
+
+    boundary = settings["boundary"]
+    observation.check_boundary(boundary)
+    if boundary != observation.AUTO:
+        return boundary, ()
+    fixed = getattr(methods.load(_resolved(method)[0]), "AUTO_BOUNDARY", None)
+    if fixed:
+        return fixed, ()
+    if settings["padding"] == "valid":
+        return "zero", ()  # no window reaches outside
+    built = model.build(y, kernel, is_data=True, **(settings | {"boundary": "periodic"}))
+    if built.operator.geometry.outputs != built.operator.geometry.grid:
+        raise SettingError(
+            "boundary auto is for padding same and stride 1: say what lay outside the frame, such as --boundary zero"
+        )
+    return _found(built, built.canonical(y))
+
+
+def _found(built: Model, data: np.ndarray) -> tuple[str, tuple[str, ...]]:
+    """The boundary of data [n, c_out, *grid] as far as they tell, and the sentence on the least sure image."""
+    from convtool.deconvolution.solvers import surroundings
+    from convtool.observation import UNKNOWN
+
+    spread = built.operator.line_spreads()
+    found = [surroundings.found(image, [len(line) for line in spread], spread) for image in data]
+    unknown = [each for each in found if each.boundary == UNKNOWN]
+    telling = min(unknown or found, key=lambda each: each.sureness)
+    return telling.boundary, (telling.sentence,)
+
+
+def observe(
+    built: Model,
+    y: np.ndarray,
+    boundary: str,
+    mask: np.ndarray | None = None,
+    rounding: Rounding | None = None,
+    spacing: Sequence[float] | None = None,
+    effort: str = "normal",
+) -> Observation:
+    """The observation that data y are, for a model that was built for them with this boundary; see `deconvolve`."""
+    from convtool import observation
+
+    data, spatial = built.canonical(y), built.arrangement.grid
+    weights = None if mask is None else built.canonical(mask)
+    return observation.Observation(
+        data,
+        built.operator,
+        boundary,
+        weights,
+        rounding,
+        observation.checked_spacing(spacing, len(spatial)),
+        observation.checked_effort(effort),
+    )
+
+
+def solve(built: Model, observation: Observation, method: Any) -> Solution:
+    """The solution for an observation with a model; see `deconvolve`."""
+    from convtool.deconvolution.solvers.trust import residuals, rounding_told
+
     name, options = _resolved(method)
-    data = built.canonical(y)
-    estimate = methods.load(name).solve(data, built.operator, options)
+    estimate = methods.load(name).solve(observation, options)
     metrics = {
         "method": name,
         "options": asdict(options),
-        **residuals(built.operator, estimate.x, data),
+        **residuals(built.operator, estimate.x, observation.y, observation.weights),
         **estimate.metrics,
     }
-    measured, told = _rounding_told(estimate, data, rounding, name)
-    others = {name: built.restore(x) for name, x in estimate.others.items()}
-    return Solution(built.restore(estimate.x), estimate.stop.value, metrics | measured, estimate.notes + told, others)
+    measured, told = rounding_told(estimate, observation, name)
+    others = {name: built.framed(x) for name, x in estimate.others.items()}
+    snapshots = {count: built.framed(x) for count, x in estimate.snapshots.items()}
+    notes = estimate.notes + told
+    return Solution(built.framed(estimate.x), estimate.stop.value, metrics | measured, notes, others, snapshots)
 
 
 def _resolved(method: Any) -> tuple[str, Any]:
@@ -196,47 +277,6 @@ def _resolved(method: Any) -> tuple[str, Any]:
         raise SettingError(f"method must be a name or a method's Options, got {method!r}")
     check(method, f"method {name}")
     return name, method
-
-
-def residuals(operator: Convolution, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """relative_residual and max_residual of x [n, c_in, *grid] for data y [n, c_out, *outputs]."""
-    import numpy as np
-
-    squares = total = largest = 0.0
-    for image, data in zip(x, y, strict=True):
-        difference = operator.forward(image) - data
-        squares += float(np.square(difference, dtype=np.float64).sum())
-        total += float(np.square(data, dtype=np.float64).sum())
-        largest = max(largest, float(np.abs(difference).max()))
-    return {"relative_residual": (squares / total) ** 0.5 if total else 0.0, "max_residual": largest}
-
-
-def _rounding_told(
-    estimate: Estimate, y: np.ndarray, rounding: Rounding | None, name: str
-) -> tuple[dict[str, float], tuple[str, ...]]:
-    """The relative error of x that rounding of the data explains, for the metrics, and what to say of it.
-
-    Rounding is white noise of its level (of floats in proportion to them), which x has amplified by `noise_gain`; where
-    that is unknown, by about the condition number at most. The size of x is taken as ||y|| over the operator's norm,
-    which it has at least (and about, for a blur).
-    """
-    import numpy as np
-
-    data, found = float(np.linalg.norm(y.ravel().astype(np.float64))), estimate.metrics
-    share, what = float(np.finfo(y.dtype).eps) / 12**0.5, str(y.dtype)
-    if rounding is not None:
-        share, what = rounding.level * float(np.sqrt(y.size)) / (data or np.inf), f"{rounding.bits} bits"
-    if share and "noise_gain" in found:
-        error = found["noise_gain"] * found["operator_norm"] * share
-        advice = "; try --method tikhonov" if name == "pinv" else ""
-        said = f"rounding to {what} alone explains an error of {100 * error:.3g} %{advice}"
-        return {"rounding_error": error}, (said,) if error > _NOTEWORTHY_ROUNDING else ()
-    if share and (found.get("condition") or 0.0) * share > _NOTEWORTHY_ROUNDING:
-        return {}, (
-            f"rounding to {what} is {100 * share:.2g} % of the data, and the inverse may amplify it"
-            f" {found['condition']:.2g} times",
-        )
-    return {}, ()
 
 
 def __getattr__(name: str) -> Any:

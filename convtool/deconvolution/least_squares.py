@@ -24,13 +24,16 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from convtool.deconvolution import Estimate, Stopped, residuals
+from convtool.deconvolution import Estimate, Stopped
 
 if TYPE_CHECKING:
     import numpy as np
 
     from convtool.deconvolution.solvers.least_norm import Aim, Answer, System
+    from convtool.observation import Observation
     from convtool.operators import Convolution
+
+AUTO_BOUNDARY = "periodic"
 
 _WORSE = 10.0  # from how many times the residual on the periodic inverse's is worth a sentence
 _RESIDUAL = 1e-4  # and from which relative residual on
@@ -60,13 +63,15 @@ class Options:
     )
 
 
-def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
+def solve(observation: Observation, options: Options) -> Estimate:
     """The solution for data y [n, c_out, *outputs]."""
     import numpy as np
 
     from convtool.deconvolution.solvers import least_norm, one_step
+    from convtool.deconvolution.solvers.trust import residuals
 
     _check(options)
+    y, operator = observation.complete("least-squares"), observation.operator
     system = least_norm.System.of(operator, options.damping)
     tol = options.tol if options.tol is not None else 1e-10 if y.dtype == np.float64 else 1e-6
     memory = one_step.policy.memory if options.memory is None else int(options.memory * 2**30)

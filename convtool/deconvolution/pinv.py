@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from convtool.deconvolution import Estimate, Stop
 
 if TYPE_CHECKING:
-    import numpy as np
+    from convtool.observation import Observation
 
-    from convtool.operators import Convolution
+
+AUTO_BOUNDARY = "periodic"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Options:
     )
 
 
-def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
+def solve(observation: Observation, options: Options) -> Estimate:
     """x = A^+ y for data y [n, c_out, *grid]."""
     import numpy as np
 
@@ -39,6 +40,7 @@ def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
 
     if options.rcond is not None and not 0 <= options.rcond < 1:
         raise SettingError(f"method pinv: rcond must be at least 0 and below 1, got {options.rcond}")
+    y, operator = observation.complete("pinv"), observation.operator
     H = np.moveaxis(operator.spectrum, (1, 2), (-2, -1))
     rcond = default_rcond(H.dtype) if options.rcond is None else options.rcond
     if H.shape[-2:] == (1, 1):

@@ -1,9 +1,11 @@
 """Tikhonov-regularised least squares, its weight chosen from the data by generalised cross-validation.
 
-    minimise ||A x - y||^2 + weight ||L x||^2,    x^(f) = ( H^H H + weight |L|^2 )^-1 H^H y^
+    minimise ||M (A x - y)||^2 + weight ||L x||^2,    x^(f) = ( H^H H + weight |L|^2 )^-1 H^H y^
 
-with L the Laplacian (second differences), the gradient (forward differences) or the identity, all periodic, along the
-axes of the kernel:  |L|^2 = (sum_a 2 - 2 cos w_a)^2,  sum_a 2 - 2 cos w_a,  1.
+with L the Laplacian (second differences), the gradient (forward differences) or the identity, along the axes of the
+kernel:  |L|^2 = (sum_a (2 - 2 cos w_a) / h_a^2)^2,  sum_a (2 - 2 cos w_a) / h_a^2,  1,  with h_a the spacing of samples
+over the finest one. For periodic data L wraps round, and so it does at the far side of unknown surroundings; with
+zeros, edges or mirrors around the frame it ends there. M are the data that count; see `solvers.regularised`.
 
 Each image of a batch gets a weight of its own, common to its channels. References: Golub, Heath and Wahba 1979
 (doi:10.1080/00401706.1979.10489751) for the choice; Hansen, Nagy and O'Leary 2006 (doi:10.1137/1.9780898718874).
@@ -15,12 +17,17 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from convtool.deconvolution import Estimate, Stop
+from convtool.deconvolution import Estimate, Stopped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
-    from convtool.operators import Convolution
+    from convtool.deconvolution.solvers.crossvalidation import Choice
+    from convtool.deconvolution.solvers.filters import Decomposition
+    from convtool.deconvolution.solvers.regularised import Rule
+    from convtool.observation import Observation
 
 _IDENTITY_WARNING = (
     "the weight of an identity penalty chosen by cross-validation can be several dB off:"
@@ -40,48 +47,59 @@ class Options:
     )
 
 
-def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
-    """The regularised solution for data y [n, c_out, *grid]."""
+def solve(observation: Observation, options: Options) -> Estimate:
+    """The regularised solution for data y [n, c_out, *outputs]."""
     import numpy as np
 
-    from convtool.deconvolution.solvers.crossvalidation import Choice, chosen_weight
-    from convtool.deconvolution.solvers.filters import decompose, filtered, noise_gain
+    from convtool.deconvolution.solvers import regularised
     from convtool.errors import SettingError
 
     if options.weight is not None and not 0 <= options.weight < np.inf:
         raise SettingError(f"method tikhonov: weight must be at least 0 and finite, got {options.weight}")
-    parts = decompose(operator)
-    penalty = penalty_spectrum(options.penalty, operator.geometry.grid)[..., None]
-    x = np.empty((len(y), *operator.in_shape), y.dtype)
-    choices, gains = [], []
-    for n in range(len(y)):
-        choice = (
-            chosen_weight(parts, penalty, y[n])
-            if options.weight is None
-            else Choice(options.weight / parts.norm / parts.norm)
-        )
-        G = parts.filter(choice.weight * penalty)
-        x[n : n + 1] = filtered(G, y[n : n + 1], operator)
-        choices.append(choice)
-        gains.append(noise_gain(G, operator))
+    rule = _rule(options, regularised.steps_of(observation))
+    parts, answers = regularised.solved(observation, rule, is_chosen=options.weight is None)
+    choices: list[Choice] = [answer.prior.found for answer in answers]
     weights = [choice.weight * parts.norm * parts.norm for choice in choices]
     metrics = {
         "weight": weights[0] if len(weights) == 1 else weights,
         "weight_source": "chosen by generalised cross-validation" if options.weight is None else "given",
         "operator_norm": parts.norm,
-        "noise_gain": math.hypot(*gains) / math.sqrt(len(gains)),
+        "noise_gain": math.hypot(*(answer.noise_gain for answer in answers)) / math.sqrt(len(answers)),
     }
     notes = tuple(dict.fromkeys(choice.note for choice in choices if choice.note))
     if options.weight is None and options.penalty == "identity":
         notes = (*notes, _IDENTITY_WARNING)
-    return Estimate(x, Stop.DIRECT, metrics, notes)
+    return Estimate(np.stack([answer.x for answer in answers]), Stopped(*regularised.worst(answers)), metrics, notes)
+
+
+def _rule(options: Options, steps: tuple[float, ...]) -> Rule:
+    """The weight, given or chosen by cross-validation."""
+    from convtool import fft
+    from convtool.deconvolution.solvers.crossvalidation import Choice, chosen_weight
+    from convtool.deconvolution.solvers.regularised import Prior
+
+    def rule(parts: Decomposition, y: np.ndarray, seen: np.ndarray | None) -> Prior:
+        if options.weight is None:
+            waves = fft.angular_frequencies(parts.operator.geometry.grid)
+            choice = chosen_weight(parts, penalised(options.penalty, waves, steps)[..., None], y, seen)
+        else:
+            choice = Choice(options.weight / parts.norm / parts.norm)
+        return Prior(lambda waves: choice.weight * penalised(options.penalty, waves, steps), choice)
+
+    return rule
 
 
 def penalty_spectrum(penalty: str, grid: tuple[int, ...]) -> np.ndarray:
     """|L|^2 on the half spectrum of a grid."""
-    import numpy as np
-
     from convtool import fft
 
-    differences = sum((2 - 2 * np.cos(w) for w in fft.angular_frequencies(grid)), np.zeros(fft.half(grid)))
+    return penalised(penalty, fft.angular_frequencies(grid), (1.0,) * len(grid))
+
+
+def penalised(penalty: str, waves: Sequence[np.ndarray], steps: Sequence[float]) -> np.ndarray:
+    """|L|^2 at angular frequencies that broadcast against each other."""
+    import numpy as np
+
+    nothing = np.zeros(np.broadcast_shapes(*(w.shape for w in waves)))
+    differences = sum(((2 - 2 * np.cos(w)) / h**2 for w, h in zip(waves, steps, strict=True)), nothing)
     return {"laplacian": differences**2, "gradient": differences, "identity": np.ones_like(differences)}[penalty]

@@ -4,8 +4,11 @@
 
 The filter acts on the deviation from the mean; the mean itself (frequency 0) is restored as the pseudo-inverse does.
 With `noise_to_signal` a number, r is that number at every frequency. Without, both powers are estimated from the data:
-the noise is white, the signal's power falls as |f|^-p (as scenes do, with p about 2), and noise level and p maximise
-Whittle's likelihood of the data's periodogram, |U^H y^|^2 ~ s^2 S(f) + noise.
+the noise is white, the signal's power falls as |f|^-p (as scenes do, with p about 2; f in cycles a unit of the
+spacing), and noise level and p maximise Whittle's likelihood of the data's periodogram, |U^H y^|^2 ~ s^2 S(f) + noise.
+
+Data that are no complete period are those of the minimiser of ||M (A x - y)||^2 + sum r |x^|^2, M what counts; with
+zeros, edges or mirrors around the frame, f are the frequencies of the frame's cosines. See `solvers.regularised`.
 
 Each image of a batch is estimated by itself, its channels together. References: Wiener 1949; Whittle 1953
 (doi:10.1007/BF02590998); Field 1987 (doi:10.1364/JOSAA.4.002379) for the spectra of scenes.
@@ -17,16 +20,20 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from convtool.deconvolution import Estimate, Stop
+from convtool.deconvolution import Estimate, Stopped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
+    from convtool.deconvolution.solvers.filters import Decomposition
     from convtool.deconvolution.solvers.powerlaw import PowerLaw
-    from convtool.operators import Convolution
+    from convtool.deconvolution.solvers.regularised import Rule
+    from convtool.observation import Observation
 
 
-_RING = "its borders will ring, and both powers are overestimated: prefer --method tikhonov, which is cautious then"
+_RING = "its borders will ring, and both powers are overestimated"
 
 
 @dataclass(frozen=True)
@@ -38,37 +45,55 @@ class Options:
     )
 
 
-def solve(y: np.ndarray, operator: Convolution, options: Options) -> Estimate:
-    """The Wiener estimate for data y [n, c_out, *grid]."""
+def solve(observation: Observation, options: Options) -> Estimate:
+    """The Wiener estimate for data y [n, c_out, *outputs]."""
     import numpy as np
 
-    from convtool.deconvolution.solvers import periodicity
-    from convtool.deconvolution.solvers.filters import decompose, filtered, noise_gain
-    from convtool.deconvolution.solvers.powerlaw import fit
+    from convtool.deconvolution.solvers import regularised
     from convtool.errors import SettingError
 
     given = options.noise_to_signal
     if given is not None and not 0 <= given < np.inf:
         raise SettingError(f"method wiener: noise_to_signal must be at least 0 and finite, got {given}")
-    parts = decompose(operator)
-    fits = [fit(parts, image) for image in y] if given is None else []
-    x = np.empty((len(y), *operator.in_shape), y.dtype)
-    gains = []
-    for n in range(len(y)):
-        ratio = (
-            np.full((*parts.s.shape[1:-1], 1), given / parts.norm / parts.norm) if given is not None else fits[n].ratio
-        )
-        ratio[(0,) * ratio.ndim] = 0
-        G = parts.filter(ratio)
-        x[n : n + 1] = filtered(G, y[n : n + 1], operator)
-        gains.append(noise_gain(G, operator))
+    rule = _rule(given, regularised.steps_of(observation))
+    parts, answers = regularised.solved(observation, rule, is_chosen=given is None)
+    gains = [answer.noise_gain for answer in answers]
     metrics = {"operator_norm": parts.norm, "noise_gain": math.hypot(*gains) / math.sqrt(len(gains))}
+    fits = [answer.prior.found for answer in answers] if given is None else []
+    x = np.stack([answer.x for answer in answers])
+    stop = Stopped(*regularised.worst(answers))
+    notes = _crops(parts, x, observation) if given is None and stop.reason is regularised.Reason.DIRECT else ()
+    return Estimate(x, stop, metrics | _described(fits, given, parts.norm), notes)
+
+
+def _rule(given: float | None, steps: tuple[float, ...]) -> Rule:
+    """Noise over signal, given or of the likeliest power law; 0 at frequency 0."""
+    from convtool.deconvolution.solvers.powerlaw import fit, radii
+    from convtool.deconvolution.solvers.regularised import Prior
+
+    def rule(parts: Decomposition, y: np.ndarray, seen: np.ndarray | None) -> Prior:
+        law = fit(parts, y, steps) if given is None else None
+        nu, exponent = (law.nu, law.exponent) if law is not None else ((given or 0.0) / parts.norm / parts.norm, 0.0)
+
+        def ratio(waves: Sequence[np.ndarray]) -> np.ndarray:
+            found = nu * radii([w / h for w, h in zip(waves, steps, strict=True)]) ** exponent
+            found[(0,) * found.ndim] = 0
+            return found
+
+        return Prior(ratio, law)
+
+    return rule
+
+
+def _crops(parts: Decomposition, x: np.ndarray, observation: Observation) -> tuple[str, ...]:
+    """What to say of periodic data that look like a crop."""
+    from convtool.deconvolution.solvers import periodicity
+
     excess = 0.0
-    for image, data in zip(x, y, strict=True):
-        if given is None and periodicity.ringing(image, data) > periodicity.RINGING:
+    for image, data in zip(x, observation.y, strict=True):
+        if periodicity.ringing(image, data) > periodicity.RINGING:
             excess = max(excess, periodicity.frame_excess(parts, data))
-    notes = (periodicity.note(excess, _RING),) if excess > periodicity.LIMIT else ()
-    return Estimate(x, Stop.DIRECT, metrics | _described(fits, given, parts.norm), notes)
+    return (periodicity.note(excess, _RING),) if excess > periodicity.LIMIT else ()
 
 
 def _described(fits: list[PowerLaw], given: float | None, norm: float) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from convtool.equivariance.steps import Applied, Move, Step, Windows, blank, bui
 from convtool.errors import DataError
 from convtool.merging.layers import Layer
 
+DEFAULT_METHOD = "tikhonov"  # linear but for its weight, so that rounding can be followed through it
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,7 @@ class Deconvolve(Step):
     """A deconvolution: `method` is a name or a method's Options."""
 
     layer: Layer
-    method: Any = deconvolution.DEFAULT_METHOD
+    method: Any = DEFAULT_METHOD
     operation: str = "convolve"
     boundary: str = "periodic"
 
@@ -31,7 +33,7 @@ class Deconvolve(Step):
             raise DataError("the kernel is all zeros: nothing of the image is left in the data")
         built = self._model(x, axes)
         data = x if self.layer.bias is None else _unbiased(built, x, self.layer.bias)
-        solution = deconvolution.solve(built, data, self.method, None)
+        solution = deconvolution.solve(built, deconvolution.observe(built, data, self.boundary), self.method)
         gain, error = _inversion(built, data, solution)
         choice = _chosen(solution.metrics, max(built.arrangement.grid))
         # x^ = s y^ / (s^2 + w), so dx^ / d ln w = -x^ w / (s^2 + w), which is no larger than x^.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,16 +16,6 @@ if TYPE_CHECKING:
 else:
     Method = Literal[tuple(methods.names())]
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from convtool.cli.job import Job
-    from convtool.deconvolution import Solution
-    from convtool.images import Image
-    from convtool.model import Model
-
-
-_MUCH_WORSE = 2.0  # errors of another method, in units of the result's, that are worth a note
 
 _MethodOption = Annotated[Method, typer.Option("--method", help="How to undo it; described below.")]
 _SetOption = Annotated[
@@ -48,6 +38,42 @@ _ShapeOption = Annotated[
         show_default=False,
     ),
 ]
+_BoundaryOption = Annotated[
+    Literal["auto", "unknown", "periodic", "zero", "edge", "reflect", "symmetric"],
+    typer.Option("--boundary", help="What the scene did outside the frame; auto: the data are tested."),
+]
+_ExtensionOption = Annotated[
+    bool, typer.Option("--keep-extension", help="With unknown surroundings, keep what was found of them.")
+]
+_MaskOption = Annotated[
+    str | None,
+    typer.Option("--mask", metavar="FILE", help="Image that is 0 where pixels are no data.", show_default=False),
+]
+_NanOption = Annotated[
+    Literal["refuse", "mask", "zero", "mean", "nearest"],
+    typer.Option("--nan", help="What to do with NaN and infinite pixels; mask: they are no data."),
+]
+_SaturationOption = Annotated[
+    float | None,
+    typer.Option(
+        "--saturation",
+        metavar="SHARE",
+        help="Pixels from this share of the maximum on, such as 0.99, are no data.",
+        show_default=False,
+    ),
+]
+_SpacingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--spacing",
+        metavar="DZ,DY,DX",
+        help="Distance of samples per axis, for methods that smooth. Default: equal.",
+        show_default=False,
+    ),
+]
+_EffortOption = Annotated[
+    Literal["low", "normal", "high"], typer.Option("--effort", help="How much time the result is worth.")
+]
 
 
 def run(
@@ -58,7 +84,12 @@ def run(
     method: _MethodOption = DEFAULT_METHOD,
     set_: _SetOption = None,
     operation: _OperationOption = "convolve",
-    boundary: options.BoundaryOption = "periodic",
+    boundary: _BoundaryOption = "auto",
+    keep_extension: _ExtensionOption = False,
+    mask: _MaskOption = None,
+    saturation: _SaturationOption = None,
+    spacing: _SpacingOption = None,
+    effort: _EffortOption = "normal",
     padding: options.PaddingOption = "same",
     stride: options.StrideOption = "1",
     dilation: options.DilationOption = "1",
@@ -74,7 +105,7 @@ def run(
     engine: options.EngineOption = "auto",
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = None,
-    nan: options.NanOption = "refuse",
+    nan: _NanOption = "refuse",
     linear: options.LinearOption = False,
     dtype: options.DtypeOption = None,
     scale: options.ScaleOption = None,
@@ -90,106 +121,35 @@ def run(
     the result explains the data, what the kernel destroyed, and, with --reference, how far it is from the truth.
     """
     chosen = methods.options(method, assignments(set_ or [], "--set"))
-    settings = options.model_settings(context.params)
-    settings["shape"] = None if image_shape is None else options.lengths(image_shape, "--image-shape")
-    from convtool import deconvolution
-    from convtool.cli import reading, sidecar
-    from convtool.cli.facts import build_model, measure_against
+    settings = _settings(context.params)
+    from convtool.cli import observing, reading, restoring, sidecar
     from convtool.cli.job import Job
-    from convtool.cli.progress import shown
-    from convtool.cli.writing import Destination, target_of, write_image
+    from convtool.cli.writing import Destination, target_of
 
-    job = Job(context, inputs=[image, kernel, bias, reference], outputs=[output], threads=threads)
+    job = Job(context, inputs=[image, kernel, bias, reference, mask], outputs=[output], threads=threads)
     to = Destination(output, format, dtype, scale)
-    source = reading.read_image(job, image, axes, nan)
+    counting = observing.Counting(mask, nan, saturation)
+    source, counted = observing.read_data(job, image, axes, counting)
     taps = reading.read_kernel(job, kernel, normalize)
     settings, offset = sidecar.applied(job, kernel, taps, settings)
     offset = offset if bias is None else reading.read_bias(job, bias)
-    truth = None if reference is None else reading.read_reference(job, reference, axes, nan)
+    filling = "refuse" if nan == "mask" else nan
+    truth = None if reference is None else reading.read_reference(job, reference, axes, filling)
     target = target_of(job, source, "deconvolved", to)
-    _leave_memory()
-    with job.timed("computing"), shown(job):
-        y = reading.light(source.data, linear, precision)
-        built = build_model(job, source, y, taps, True, settings)
-        true = None if truth is None else reading.aligned(truth, built.input_axes, built.input_shape)
-        y, rounding = _without(offset, y, built), reading.rounding_of(source.data, linear)
-        solution = deconvolution.solve(built, y, chosen, rounding)
-        x, *others = (reading.code_values(source, linear, each) for each in (solution.x, *solution.others.values()))
+    observing.suggest_linear(job, source, linear, counting)
+    given = restoring.Given(source, taps, settings, offset, counted, truth)
+    restored = restoring.solve(job, given, chosen)
     with job.timed("measuring"):
-        _describe(job, built, solution, x, None if true is None else reading.light(true, linear, precision))
-    with job.results() as staging:
-        alpha = _alpha(job, source, dict(zip(built.input_axes, x.shape, strict=True)))
-        written = write_image(job, staging, x, built.input_axes, target, to, source, alpha)
-        if true is not None:
-            job.report.reference["name"] = reference
-            measure_against(job, true, x, built.input_axes, written, peak)
-            for name, other in zip(solution.others, others, strict=True):
-                _compare(job, name, other, true, built.input_axes, peak)
+        restoring.describe(job, restored, linear, precision)
+    restoring.write(job, restored, target, to, peak)
 
 
-def _leave_memory() -> None:
-    """A solution in one step is to take no more than half of what is free."""
-    from convtool.deconvolution.solvers.one_step import policy
-    from convtool.memory import available_memory
-
-    policy.memory = min(policy.memory, available_memory() // 2)
-
-
-def _without(bias: np.ndarray | None, y: np.ndarray, built: Model) -> np.ndarray:
-    """The data without the bias [c_out] that was added to them."""
-    from convtool import linear
-
-    if bias is None:
-        return y
-    shape = [-1 if letter == "C" else 1 for letter in built.arrangement.axes]
-    checked = linear.checked_bias(bias, built.operator.out_shape[0])
-    return y.astype(built.operator.dtype) - checked.astype(built.operator.dtype).reshape(shape)
-
-
-def _alpha(job: Job, source: Image, lengths: dict[str, int]) -> np.ndarray | None:
-    """The image's alpha where the result has its size."""
-    if source.alpha is None or source.alpha.shape == (lengths["Y"], lengths["X"]):
-        return source.alpha
-    height, width = source.alpha.shape
-    job.report.notes.append(
-        f"not kept: alpha, which is as large as the data, {height}x{width}; the result is {lengths['Y']}x{lengths['X']}"
-    )
-    return None
-
-
-def _describe(job: Job, built: Model, solution: Solution, x: np.ndarray, truth: np.ndarray | None) -> None:
-    """The method's outcome, and what the kernel destroyed: of the truth, where that is known."""
-    from convtool.cli.facts import describe_kernel, describe_result
-
-    job.report.result = {**solution.metrics, "stop": solution.stop}
-    job.report.notes += solution.notes
-    facts = describe_kernel(job, built.operator)
-    if facts is None:
-        return
-    describe_result(job, x)
-    if not facts.destroyed or not built.operator.geometry.is_circulant:
-        return  # what another boundary destroys is not a matter of frequencies
-    if truth is None:
-        job.report.notes.append(f"{facts.sentence()}; how much of the image lay there, the data cannot tell")
-        return
-    lost = facts.lost_energy(built.canonical_input(truth))
-    job.report.reference["energy_destroyed"] = lost
-    job.report.notes.append(
-        f"{facts.sentence()}; of the reference's energy {100 * lost:.2g} % lay there and cannot come back"
-    )
-
-
-def _compare(job: Job, name: str, other: np.ndarray, true: np.ndarray, axes: str, peak: float | None) -> None:
-    """How far another method's answer is from the truth, beside this one's distance; a note where it is much more."""
-    from convtool import metrics
-
-    found, own = metrics.compare(other, true, axes, peak), job.report.reference["relative"]
-    told = {"relative": found.relative, "psnr": found.psnr, "ssim": found.ssim}
-    job.report.reference[name] = {"name": f"the {name} inverse instead", **told}
-    if found.relative > _MUCH_WORSE * own:
-        job.report.notes.append(
-            f"from the reference the {name} inverse is {100 * found.relative:.2g} % away, this result {100 * own:.2g} %"
-        )
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the model out of the command's parameters."""
+    shape = given["image_shape"]
+    found = options.model_settings(given)
+    found["shape"] = None if shape is None else options.lengths(shape, "--image-shape")
+    return found
 
 
 EPILOG = listing("Methods and what --set takes:", methods)

@@ -56,6 +56,25 @@ class Decomposition:
             return (factors[..., 0] * self.u[..., 0, 0].conj())[:, None, None]
         return np.moveaxis((adjoint(self.vh) * factors[..., None, :]) @ adjoint(self.u), (-2, -1), (1, 2))
 
+    def normal_inverse(self, weight: np.ndarray | float, least: float = 1e-7) -> np.ndarray:
+        """(H^H H + w)^-1 in units of 1 / norm^2, [g, i, i, *half], H not wide; s^2 + w is `least` at least."""
+        s2 = np.maximum(np.square(self.s) + np.asarray(weight), least).astype(self.s.dtype)
+        if self.vh.shape[-1] == 1:
+            return (1 / s2[..., 0])[:, None, None]
+        return np.moveaxis((adjoint(self.vh) / s2[..., None, :]) @ self.vh, (-2, -1), (1, 2))
+
+    def residual(self, weight: np.ndarray | float) -> np.ndarray:
+        """1 - H G(w), [g, o, o, *half]: what the regularised solution leaves of the data; symmetric, from 0 to 1."""
+        with np.errstate(over="ignore"):
+            weight = np.broadcast_to(np.asarray(weight).astype(self.s.dtype), self.s.shape)
+        left = np.where(self.kept, self.s.dtype.type(0), self.s.dtype.type(1))
+        np.divide(weight, np.square(self.s) + weight, out=left, where=(weight > 0) & np.isfinite(weight))
+        left[np.isinf(weight)] = 1
+        if self.u.shape[-2] == 1:
+            return left[..., 0][:, None, None]
+        explained = (self.u * (1 - left)[..., None, :]) @ adjoint(self.u)
+        return np.moveaxis(np.eye(self.u.shape[-2], dtype=self.s.dtype) - explained, (-2, -1), (1, 2))
+
     def energies(self, y: np.ndarray) -> tuple[np.ndarray, float]:
         """|U^H y^|^2 [groups, *half, k] of one image's data y [c_out, *grid], and the energy outside the range of U.
 

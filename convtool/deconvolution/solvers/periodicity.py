@@ -68,5 +68,6 @@ def note(excess: float, consequence: str) -> str:
     """The user's sentence for data taken for a crop."""
     return (
         "the image does not continue periodically across its frame, as a crop of a larger scene does not (what a"
-        f" periodic blur removes is {excess:.2g} times stronger there than inside): {consequence}"
+        f" periodic blur removes is {excess:.2g} times stronger there than inside): {consequence};"
+        " try --boundary unknown"
     )

@@ -10,6 +10,7 @@ and minimises  sum log E + |c|^2 / E  over a (in closed form), p and nu. Compone
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,27 +34,37 @@ class _Bins(NamedTuple):
 
 class PowerLaw(NamedTuple):
     """noise_to_signal: noise power / signal power over all frequencies but 0; noise_level: the noise's standard
-    deviation in the data's unit; exponent: p; ratio: noise / signal at each frequency, [*half, 1].
-    Ratios of noise to signal are in units of the operator's norm squared."""
+    deviation in the data's unit; exponent: p; ratio: noise / signal at each frequency, [*half, 1]; nu: the ratio at the
+    Nyquist frequency. Ratios of noise to signal are in units of the operator's norm squared."""
 
     noise_to_signal: float
     noise_level: float
     exponent: float
     ratio: np.ndarray
+    nu: float = 0.0
 
 
 def radial_frequencies(grid: tuple[int, ...]) -> np.ndarray:
     """|f| on the half spectrum, 1 at the Nyquist frequency of an axis, and at frequency 0 that of the nearest other."""
-    squares = sum((np.square(w / np.pi) for w in fft.angular_frequencies(grid)), np.zeros(fft.half(grid)))
+    return radii(fft.angular_frequencies(grid))
+
+
+def radii(waves: Sequence[np.ndarray]) -> np.ndarray:
+    """The same for angular frequencies that broadcast against each other, 0 the first of each axis."""
+    squares = sum((np.square(w / np.pi) for w in waves), np.zeros(np.broadcast_shapes(*(w.shape for w in waves))))
     if squares.size > 1:
         squares.flat[0] = squares.ravel()[1:].min()
     return np.sqrt(np.where(squares > 0, squares, 1.0))
 
 
-def fit(parts: Decomposition, y: np.ndarray) -> PowerLaw:
-    """The most likely power law and noise of one image's data y [c_out, *grid]."""
+def fit(parts: Decomposition, y: np.ndarray, steps: Sequence[float] | None = None) -> PowerLaw:
+    """The most likely power law and noise of one image's data y [c_out, *grid].
+
+    `steps`: distances of samples along the axes, the finest of which is 1; all alike without.
+    """
     grid = parts.operator.geometry.grid
-    radius = radial_frequencies(grid)[..., None]
+    waves = fft.angular_frequencies(grid)
+    radius = radii(waves if steps is None else [w / h for w, h in zip(waves, steps, strict=True)])[..., None]
     energy, s2, counts = _components(parts, y)
     if not (energy * counts).any():
         return PowerLaw(0.0, 0.0, 0.0, np.zeros_like(radius))
@@ -66,7 +77,7 @@ def fit(parts: Decomposition, y: np.ndarray) -> PowerLaw:
     weights = np.broadcast_to(fft.multiplicity(grid)[:, None], ratio.shape).ravel()[1:]
     mean_signal = float((weights / radius.ravel()[1:] ** exponent).sum() / max(weights.sum(), 1))
     noise = float(np.sqrt(scale * nu / np.prod(grid)))
-    return PowerLaw(nu / mean_signal if mean_signal else 0.0, noise, exponent, ratio)
+    return PowerLaw(nu / mean_signal if mean_signal else 0.0, noise, exponent, ratio, nu)
 
 
 def _likeliest(wide: _Bins, narrow: _Bins, levels: tuple[float, float]) -> tuple[float, float]:

@@ -1,0 +1,69 @@
+"""What `deconvolve` reads of an image: its data, and which of them count (mask, NaN, saturation)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convtool import images
+from convtool.cli.reading import read_image
+from convtool.observation import counted, spread, unsaturated
+
+if TYPE_CHECKING:
+    from convtool.cli.job import Job
+
+_SATURATED = 1e-4  # share of pixels at the dtype's maximum from which on highlights matter
+
+
+@dataclass(frozen=True)
+class Counting:
+    """What the user said of which pixels count: --mask, --nan and --saturation."""
+
+    mask: str | None
+    nan: str
+    saturation: float | None
+
+
+def read_data(job: Job, name: str, axes: str | None, counting: Counting) -> tuple[images.Image, np.ndarray | None]:
+    """An image whose every value is finite, and in its shape which of them count; None: all."""
+    is_masking = counting.nan == "mask"
+    source = read_image(job, name, axes, "keep" if is_masking else counting.nan)
+    mask = None if counting.mask is None else _read_mask(job, counting.mask)
+    finite = np.isfinite(source.data) if is_masking and source.data.dtype.kind == "f" else None
+    if finite is not None and not finite.all():
+        both = finite if mask is None else finite & spread(mask, source.axes, source.data.shape)
+        data, found = counted(source.data, source.axes, both, counting.saturation)
+    else:
+        data, found = counted(source.data, source.axes, mask, counting.saturation)
+    if found is not None:
+        _tell(job, name, found)
+    if data is not source.data:
+        job.report.input |= {"min": float(data.min()), "max": float(data.max()), "mean": float(data.mean(dtype=float))}
+    return replace(source, data=data), found
+
+
+def suggest_linear(job: Job, source: images.Image, linear: bool, counting: Counting) -> None:
+    """A note where highlights of a photograph are clipped: blur happens in light, not in code values."""
+    if linear or counting.saturation is not None or source.data.dtype not in (np.uint8, np.uint16):
+        return
+    share = 1 - float(np.mean(unsaturated(source.data, 1.0)))
+    if share > _SATURATED and source.format in ("png", "jpeg"):
+        job.report.notes.append(
+            f"{100 * share:.2g} % of the values are at the maximum, where highlights are clipped: if this is a"
+            " photograph, try --linear (blur happens in light) and --saturation 0.99 (clipped pixels are no data)"
+        )
+
+
+def _read_mask(job: Job, name: str) -> np.ndarray:
+    with job.timed("reading"):
+        return images.read(name).data
+
+
+def _tell(job: Job, name: str, found: np.ndarray) -> None:
+    lost = int(found.size - np.count_nonzero(found))
+    job.report.input["not_counted"] = lost
+    if lost:
+        share = f"{lost} of {found.size} values of {name} ({100 * lost / found.size:.3g} %)"
+        job.report.notes.append(f"{share} do not count: they were left out")

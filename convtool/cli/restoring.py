@@ -1,0 +1,168 @@
+"""What `deconvolve` does between reading and the end: solve, describe, write."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convtool import deconvolution, files, metrics
+from convtool import linear as convolution
+from convtool.cli import options, reading
+from convtool.cli.facts import build_model, describe_kernel, describe_result, measure_against
+from convtool.cli.job import STDOUT
+from convtool.cli.progress import shown
+from convtool.cli.repeating import command_line
+from convtool.cli.writing import write_image
+from convtool.deconvolution.solvers.one_step import policy
+from convtool.errors import SettingError
+from convtool.memory import available_memory
+
+if TYPE_CHECKING:
+    from convtool.cli.job import Job
+    from convtool.cli.writing import Destination
+    from convtool.deconvolution import Solution
+    from convtool.images import Image
+    from convtool.model import Model
+
+_MUCH_WORSE = 2.0  # errors of another method, in units of the result's, that are worth a note
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What the user gave: the image, taps, settings of the model, a bias, what of the data counts, and the truth."""
+
+    source: Image
+    taps: np.ndarray
+    settings: dict[str, Any]
+    bias: np.ndarray | None
+    counted: np.ndarray | None
+    truth: Image | None
+
+
+@dataclass(frozen=True, eq=False)
+class Restored:
+    """A solution, the truth in its axes, and the images to write, as the source's values are coded."""
+
+    source: Image
+    built: Model
+    solution: Solution
+    x: np.ndarray
+    true: np.ndarray | None
+    others: dict[str, np.ndarray]
+    snapshots: dict[int, np.ndarray]
+
+
+def solve(job: Job, given: Given, method: Any) -> Restored:
+    """The solution for what was given, by a method or its Options."""
+    _leave_memory()
+    asked, source = job.context.params, given.source
+    with job.timed("computing"), shown(job):
+        y = reading.light(source.data, asked["linear"], asked["precision"])
+        known = {"axes": source.axes, **given.settings}
+        boundary, told = deconvolution.settled_boundary(y, given.taps, method, known)
+        settings = given.settings | {"boundary": boundary, "keep_extension": asked["keep_extension"]}
+        built = build_model(job, source, y, given.taps, True, settings)
+        true = None if given.truth is None else reading.aligned(given.truth, built.input_axes, built.input_shape)
+        y, rounding = _without(given.bias, y, built), reading.rounding_of(source.data, asked["linear"])
+        spacing = None if asked["spacing"] is None else options.distances(asked["spacing"], "--spacing")
+        seen = deconvolution.observe(built, y, boundary, given.counted, rounding, spacing, asked["effort"])
+        solution = deconvolution.solve(built, seen, method)
+        encoded = functools.partial(reading.code_values, source, asked["linear"])
+        others = {name: encoded(x) for name, x in solution.others.items()}
+        snapshots = {count: encoded(x) for count, x in solution.snapshots.items()}
+    job.report.notes += told
+    return Restored(source, built, solution, encoded(solution.x), true, others, snapshots)
+
+
+def write(job: Job, restored: Restored, target: str, to: Destination, peak: float | None) -> None:
+    """The result's file and the snapshots', and the distances of the results from the truth."""
+    axes, source, true = restored.built.input_axes, restored.source, restored.true
+    named = {_snapshot(job, target, count): x for count, x in restored.snapshots.items()}
+    with job.results() as staging:
+        alpha = _alpha(job, source, dict(zip(axes, restored.x.shape, strict=True)))
+        kept = list(job.report.notes)
+        for name, x in named.items():
+            write_image(job, staging, x, axes, name, to, source, alpha)
+        job.report.notes = kept  # what is said of the result holds for its snapshots
+        written = write_image(job, staging, restored.x, axes, target, to, source, alpha)
+        if named:
+            job.report.output["snapshots"] = list(named)
+        if true is not None:
+            job.report.reference["name"] = job.context.params["reference"]
+            measure_against(job, true, restored.x, axes, written, peak)
+            for name, other in restored.others.items():
+                _compare(job, name, other, true, axes, peak)
+
+
+def _snapshot(job: Job, target: str, count: int) -> str:
+    """The file of an iteration's image: 'x.it010.png' for 'x.png'; raises SettingError where there is no place."""
+    if target == STDOUT:
+        raise SettingError("snapshots are files beside the result: name a file for it (-o FILE)")
+    stem, suffix = os.path.splitext(target)
+    name = f"{stem}.it{count:03d}{suffix}"
+    files.check_target(name, job.inputs, not job.no_clobber)
+    return name
+
+
+def _leave_memory() -> None:
+    """A solution in one step is to take no more than half of what is free."""
+    policy.memory = min(policy.memory, available_memory() // 2)
+
+
+def _without(bias: np.ndarray | None, y: np.ndarray, built: Model) -> np.ndarray:
+    """The data without the bias [c_out] that was added to them."""
+    if bias is None:
+        return y
+    shape = [-1 if letter == "C" else 1 for letter in built.arrangement.axes]
+    checked = convolution.checked_bias(bias, built.operator.out_shape[0])
+    return y.astype(built.operator.dtype) - checked.astype(built.operator.dtype).reshape(shape)
+
+
+def _alpha(job: Job, source: Image, lengths: dict[str, int]) -> np.ndarray | None:
+    """The image's alpha where the result has its size."""
+    if source.alpha is None or source.alpha.shape == (lengths["Y"], lengths["X"]):
+        return source.alpha
+    height, width = source.alpha.shape
+    job.report.notes.append(
+        f"not kept: alpha, which is as large as the data, {height}x{width}; the result is {lengths['Y']}x{lengths['X']}"
+    )
+    return None
+
+
+def describe(job: Job, restored: Restored, linear: bool, precision: str) -> None:
+    """The method's outcome, and what the kernel destroyed: of the truth, where that is known."""
+    built, solution = restored.built, restored.solution
+    job.report.result = {**solution.metrics, "stop": solution.stop}
+    job.report.notes += solution.notes
+    if "chosen" in solution.metrics:
+        boundary = job.report.settings["boundary"]["value"]
+        job.report.result["command"] = command_line(job, boundary, solution.metrics["chosen"])
+    facts = describe_kernel(job, built.operator)
+    if facts is None:
+        return
+    describe_result(job, restored.x)
+    if not facts.destroyed or not built.operator.geometry.is_circulant:
+        return  # what another boundary destroys is not a matter of frequencies
+    if restored.true is None:
+        job.report.notes.append(f"{facts.sentence()}; how much of the image lay there, the data cannot tell")
+        return
+    lost = facts.lost_energy(built.canonical_input(reading.light(restored.true, linear, precision)))
+    job.report.reference["energy_destroyed"] = lost
+    job.report.notes.append(
+        f"{facts.sentence()}; of the reference's energy {100 * lost:.2g} % lay there and cannot come back"
+    )
+
+
+def _compare(job: Job, name: str, other: np.ndarray, true: np.ndarray, axes: str, peak: float | None) -> None:
+    """How far another method's answer is from the truth, beside this one's distance; a note where it is much more."""
+    found, own = metrics.compare(other, true, axes, peak), job.report.reference["relative"]
+    told = {"relative": found.relative, "psnr": found.psnr, "ssim": found.ssim}
+    job.report.reference[name] = {"name": f"the {name} inverse instead", **told}
+    if found.relative > _MUCH_WORSE * own:
+        job.report.notes.append(
+            f"from the reference the {name} inverse is {100 * found.relative:.2g} % away, this result {100 * own:.2g} %"
+        )

@@ -1,0 +1,155 @@
+"""Richardson-Lucy: the likeliest non-negative image for photon counts, and for other data that are sums of light.
+
+    x_k+1 = x_k A^T M (y / (A x_k + b)) / A^T M 1,       of all x >= 0 towards the least I-divergence of A x + b from y
+
+M, 0 or 1, says which of the data count; b is a background, light that no kernel has blurred and that x does not
+contain. Any boundary, stride and mask, stacks, and kernels that mix channels, as long as no tap is negative. Dividing
+by A^T M 1 (Bertero and Boccacci 2005) keeps the flux up to the frame: sum M A x = sum M y.
+
+The likeliest x fits the noise as well. So iterations end where the residual has reached the noise, which
+`solvers.poisson_stopping` tells from the data; after a count, `iterations`; or once x changes by less than `tol`.
+
+Negative data, which no light gives, are taken for 0, and counted. Of a batch each image ends by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from convtool.deconvolution import Estimate, Stopped
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from convtool.deconvolution.solvers.poisson_runs import Run
+    from convtool.observation import Observation
+
+_NEGLIGIBLE = 1e-6  # of the largest tap: a negative one this small is rounding
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of Richardson-Lucy."""
+
+    iterations: int | None = field(
+        default=None, metadata={"help": "how many (auto: until the residual has reached the noise)"}
+    )
+    tol: float | None = field(
+        default=None, metadata={"help": "stop once x changes by less than this share of itself (auto: at the noise)"}
+    )
+    background: float | None = field(
+        default=0.0,
+        metadata={"help": "level in the data that is no part of the image, in their unit (auto: that of an even sky)"},
+    )
+    acceleration: Literal["biggs-andrews", "heavy-ball", "none"] = field(
+        default="biggs-andrews", metadata={"help": "the way to fewer iterations, 4 times or so"}
+    )
+    tv: float = field(
+        default=0.0, metadata={"help": "weight of the total variation, such as 0.002; ends at tol 1e-4 if nothing else"}
+    )
+    limit: int = field(default=1000, metadata={"help": "most iterations where no count was asked for"})
+    snapshots: int | None = field(default=None, metadata={"help": "keep the image after every so many iterations"})
+
+
+def solve(observation: Observation, options: Options) -> Estimate:
+    """The estimate for data y [n, c_out, *outputs]."""
+    import numpy as np
+
+    from convtool.deconvolution.solvers.poisson_runs import Reason, Task, solved
+
+    _check(options, observation)
+    tasks = [Task(**asdict(options), place=(n + 1, len(observation.y))) for n in range(len(observation.y))]
+    runs = [solved(image, task) for image, task in zip(observation.images(), tasks, strict=True)]
+    x = np.stack([run.x for run in runs])
+    last = max(runs, key=lambda run: (list(Reason).index(run.reason), run.iterations))
+    told = {"iterations": last.iterations, "tol": tasks[0].still, "change": last.change, "ratio": last.ratio}
+    stop = Stopped(last.reason, told | {"how": last.how})
+    counts = {n for run in runs for n in run.snapshots}
+    snapshots = {n: np.stack([run.snapshots.get(n, run.x) for run in runs]) for n in sorted(counts)}
+    metrics = _measured(runs, options) | _misfit(x, runs, observation)
+    return Estimate(x, stop, metrics, (*_clipped(observation), *_told(runs, options)), snapshots=snapshots)
+
+
+def _check(options: Options, observation: Observation) -> None:
+    from convtool.errors import SettingError
+
+    taps = observation.operator.window.taps
+    if taps.min() < -_NEGLIGIBLE * abs(taps).max():
+        raise SettingError(
+            f"method rl needs a kernel without negative taps (light only adds up), got {int((taps < 0).sum())}, the"
+            f" lowest {taps.min():.3g}: use --method tv or tikhonov, or set them to 0"
+        )
+    counts = {"iterations": options.iterations, "limit": options.limit, "snapshots": options.snapshots}
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise SettingError(f"method rl: {name} must be at least 1, got {count}")
+    if options.tol is not None and not 0 < options.tol < 1:
+        raise SettingError(f"method rl: tol must be above 0 and below 1, got {options.tol}")
+    if options.background is not None and not 0 <= options.background < math.inf:
+        raise SettingError(f"method rl: background must be at least 0 and finite, got {options.background}")
+    ndim = len(observation.operator.geometry.grid)
+    most = float(taps.sum(axis=tuple(range(2, taps.ndim))).max()) / (2 * ndim**0.5)
+    if not 0 <= options.tv < most:
+        raise SettingError(f"method rl: tv must be at least 0 and below {most:.3g} for this kernel, got {options.tv}")
+
+
+def _measured(runs: list[Run], options: Options) -> dict[str, Any]:
+    """What the images have in common; of what differs, a list."""
+    from convtool.deconvolution.solvers.poisson_runs import is_logged
+
+    def one_or_all(name: str) -> Any:
+        values = [getattr(run, name) for run in runs]
+        return values[0] if len(values) == 1 else values
+
+    log = [
+        row if len(runs) == 1 else {"image": n, **row}
+        for n, run in enumerate(runs)
+        for row in run.rows
+        if is_logged(row["iteration"])
+    ]
+    return {
+        "iterations": one_or_all("iterations"),
+        "i_divergence": one_or_all("divergence"),
+        "relative_change": one_or_all("change"),
+        "residual_to_noise": one_or_all("ratio"),
+        "background": one_or_all("background"),
+        "background_source": "given" if options.background is not None else "even sky found in the data",
+        "log": log,
+    }
+
+
+def _misfit(x: np.ndarray, runs: list[Run], observation: Observation) -> dict[str, float]:
+    """The residuals with the background, where there is one."""
+    import numpy as np
+
+    from convtool.deconvolution.solvers.trust import residuals
+
+    if not any(run.background for run in runs):
+        return {}
+    levels = np.array([run.background for run in runs], x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
+    found = residuals(observation.operator, x, observation.y - levels, observation.weights)
+    norm = [float(np.linalg.norm(y.ravel().astype(np.float64))) for y in (observation.y, observation.y - levels)]
+    return found | {"relative_residual": found["relative_residual"] * norm[1] / norm[0]}
+
+
+def _told(runs: list[Run], options: Options) -> list[str]:
+    """A sentence on a background that was found."""
+    levels = [run.background for run in runs]
+    if options.background is not None or not any(levels):
+        return []
+    level = f"{levels[0]:.4g}" if len(levels) == 1 else f"{min(levels):.4g} to {max(levels):.4g}"
+    return [f"an even background of {level} was found in the data, and is no part of the image"]
+
+
+def _clipped(observation: Observation) -> list[str]:
+    """A sentence on negative data."""
+    y = observation.y if observation.weights is None else observation.y * observation.weights
+    count = int((y < 0).sum())
+    if not count:
+        return []
+    return [
+        f"{count} of {y.size} data are negative, down to {float(y.min()):.4g}, which no light gives: taken for 0; if a"
+        " background was subtracted, add it again and say --set background=LEVEL"
+    ]

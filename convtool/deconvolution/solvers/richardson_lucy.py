@@ -1,0 +1,252 @@
+"""The Richardson-Lucy iteration on a scene: y ~ Poisson(A x + b) where M is 1, x >= 0.
+
+    D(x) = sum M (y ln(y / (A x + b)) - y + A x + b)              the I-divergence, least at the likeliest x
+    R(p) = p A^T M (y / (A p + b)) / (A^T M 1 + lambda D^T (D p / |D p|))
+    x_k+1 = R(p_k)
+
+A^T M 1, in the place of the kernel's sum, is what keeps the flux where the frame ends or samples are missing (Bertero
+and Boccacci 2005): sum M A x = sum M y after every step, without background and total variation. Samples of x of
+which next to nothing was seen keep their first value; for what their light lacks of the balance, x is scaled at the
+end. The term with lambda is that of Dey et al. 2006; its sign is held positive.
+
+The step starts from x_k itself, or from where the iterations are heading,
+
+    p_k = x_k + a (x_k - x_k-1),     a = 0                                             "none"
+                                     a = <g_k, g_k-1> / <g_k-1, g_k-1>, in 0..1        "biggs-andrews"
+                                     a = k / (k + 3), from anew if <g_k, x_k - x_k-1> < 0   "heavy-ball"
+
+with the steps g_k = x_k - p_k-1. The point p_k is kept from 0 by a share of x_k, since what is 0 stays 0.
+
+Everything elementwise is done in blocks of rows that stay in the cache; sums are float64.
+
+References: Richardson 1972, doi:10.1364/JOSA.62.000055; Lucy 1974, doi:10.1086/111605; Bertero and Boccacci 2005,
+doi:10.1051/0004-6361:20052717; Biggs and Andrews 1997, doi:10.1364/AO.36.001766; Wang and Miller 2014,
+doi:10.1109/TIP.2013.2291324, and Wernersson et al. 2024, doi:10.1038/s41592-024-02294-7; Dey et al. 2006,
+doi:10.1002/jemt.20294.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from convtool.deconvolution.solvers.scene import Scene
+
+ACCELERATIONS = ("biggs-andrews", "heavy-ball", "none")
+
+_BLOCK = 2**15  # samples: a few blocks fit the second-level cache together
+_FAINT = 0.01  # share of a full view from which on a sample is estimated
+_KEPT = 0.5  # share of x that an extrapolation leaves at least: what is driven to 0 comes back late
+_EDGE = 0.25  # of 0..255: differences well below count as flat in the total variation
+_POSITIVE = 0.1  # share of A^T M 1 that the divisor is at least, whatever the total variation says
+
+
+class Step(NamedTuple):
+    """What one step found: D(p) and sum M (y - A p - b)^2 / v where it began, and ||x_k+1 - x_k|| / ||x_k+1||."""
+
+    divergence: float
+    misfit: float
+    change: float
+
+
+class RichardsonLucy:
+    """The iteration for one scene, in the scene's units; `advance` makes one step.
+
+    Attributes
+    ----------
+    x: the estimate [c_in, *grid] after `iterations` steps, at first a constant a channel
+    count: sum M
+    mean: A p + b of the last step, where it began
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        data: np.ndarray,
+        weights: np.ndarray | None,
+        background: float = 0.0,
+        acceleration: str = "none",
+        tv: float = 0.0,
+        variance: tuple[float, float] | None = None,
+    ) -> None:
+        """`data` are at least 0, and 0 where `weights` are; `variance` is (constant, slope) of v in A p + b.
+
+        Without a variance the misfit is infinite.
+        """
+        self.scene, self.data, self.weights = scene, data, weights
+        self.background, self.acceleration, self.tv, self.variance = background, acceleration, tv, variance
+        self.iterations, self.count = 0, float(data.size if weights is None else weights.sum(dtype=np.float64))
+        self.seen = scene.adjoint(np.ones_like(data) if weights is None else weights)
+        self._is_faint = self.seen < _FAINT
+        self._inverse = np.divide(1, self.seen, out=np.zeros_like(self.seen), where=~self._is_faint)
+        eps, largest = float(np.finfo(data.dtype).eps), float(data.max())
+        self._floor = max(4 * eps * largest, float(np.finfo(data.dtype).tiny))
+        self.x = self._constant()
+        # Of x: what is faint keeps its first value, and numbers further down would soon be denormal, and slow.
+        self._least = np.where(self._is_faint, self.x, data.dtype.type(eps**2 * largest))
+        self._last = self._point = self.x
+        self._step = np.zeros_like(self.x if acceleration != "none" else self.x[:0])
+        self._momentum, self._age = 0.0, 0
+        self.mean = data
+
+    def advance(self, is_measured: bool = True) -> Step:
+        """Make one step; what is not measured is NaN, and `mean` is lost."""
+        self._extrapolate()
+        self.mean = self.scene.forward(self._point)
+        divergence, misfit = self._compare() if is_measured else (np.nan, np.nan)
+        return Step(divergence, misfit, self._update(self.scene.adjoint(self._ratio(is_measured))))
+
+    def measured(self) -> Step:
+        """D and misfit at x itself, with no change."""
+        self.mean = self.scene.forward(self.x)
+        return Step(*self._compare(), 0.0)
+
+    def balanced(self) -> np.ndarray:
+        """x, scaled so that sum M A x + b is sum M y, as it is but for what was too faint to be estimated."""
+        expected = self.data.sum(dtype=np.float64) - self.background * self.count
+        found = np.multiply(self.seen, self.x, dtype=np.float64).sum()
+        if self.tv or self.background or not found > 0:
+            return self.x
+        return self.x * self.x.dtype.type(expected / found)
+
+    def _constant(self) -> np.ndarray:
+        """A constant c a channel: sum A^T M (y - b) over sum A^T M A 1, which a constant image is recovered by."""
+        full = self.scene.forward(np.ones(self.scene.shape, self.data.dtype))
+        over = self.data - self.data.dtype.type(self.background)
+        if self.weights is not None:
+            full *= self.weights
+            over *= self.weights
+        least = 0.01 * float(np.maximum(over, 0).mean(dtype=np.float64))
+        light, full = (_totals(self.scene.adjoint(each)) for each in (over, full))
+        levels = np.maximum(light / np.where(full > 0, full, 1), least).astype(self.data.dtype)
+        out = np.empty(self.scene.shape, self.data.dtype)
+        out[...] = levels.reshape(-1, *(1,) * (out.ndim - 1))
+        return out
+
+    def _extrapolate(self) -> None:
+        """p_k of x_k and x_k-1."""
+        self._point = self.x
+        if not self._momentum:
+            return
+        self._point = self._last  # whose place it takes
+        a, kept = self.x.dtype.type(self._momentum), self.x.dtype.type(_KEPT)
+        for x, p in _blocks(self.x, self._point):
+            np.subtract(x, p, out=p)
+            p *= a
+            p += x
+            np.maximum(p, kept * x, out=p)
+
+    def _compare(self) -> tuple[float, float]:
+        """(D, misfit) at the mean A p, which takes on the background."""
+        dtype = self.data.dtype
+        constant, slope = map(dtype.type, self.variance or (1.0, 0.0))
+        self._enlighten(self.mean)
+        total = misfit = 0.0
+        for y, mean, seen in _blocks(self.data, self.mean, self.data if self.weights is None else self.weights):
+            off = y - mean
+            bits = _bregman(off / mean)
+            bits *= mean
+            off *= off
+            off /= slope * mean + constant if slope else constant
+            if self.weights is not None:
+                bits *= seen
+                off *= seen
+            total += float(bits.sum(dtype=np.float64))
+            misfit += float(off.sum(dtype=np.float64))
+        return total, misfit if self.variance else np.inf
+
+    def _enlighten(self, mean: np.ndarray) -> None:
+        """A p + b of A p, above 0 whatever FFTs round."""
+        if self.background:
+            mean += mean.dtype.type(self.background)
+        np.maximum(mean, mean.dtype.type(self._floor), out=mean)
+
+    def _ratio(self, is_ready: bool) -> np.ndarray:
+        """y / (A p + b), 0 where nothing was seen; in the place of the mean, unless that `is_ready` and measured."""
+        out = np.empty_like(self.mean) if is_ready else self.mean
+        for y, mean, ratio in _blocks(self.data, self.mean, out):
+            if not is_ready:
+                self._enlighten(mean)
+            np.divide(y, mean, out=ratio)
+        return out
+
+    def _update(self, factor: np.ndarray) -> float:
+        """x_k+1 of p_k and A^T M y / (A p + b), which is overwritten; the relative change."""
+        inverse = self._regularised() if self.tv else self._inverse
+        is_plain = self.acceleration == "none"
+        step = factor if is_plain else self._step
+        moved = size = along = before = 0.0
+        for f, w, p, x, least, old in _blocks(factor, inverse, self._point, self.x, self._least, step):
+            f *= w
+            f *= p
+            np.maximum(f, least, out=f)
+            change = f - x
+            moved += _square(change)
+            size += _square(f)
+            if is_plain:
+                continue
+            new = f - p
+            along += float(np.vdot(new, change if self.acceleration == "heavy-ball" else old))
+            before += _square(old)
+            old[...] = new
+        self._last, self.x = self.x, factor
+        self.iterations += 1
+        self._momentum = self._next_momentum(along, before)
+        return float(np.sqrt(moved / size)) if size > 0 else 0.0
+
+    def _next_momentum(self, along: float, before: float) -> float:
+        if self.acceleration == "none":
+            return 0.0
+        if self.acceleration == "biggs-andrews":
+            return min(max(along / before, 0.0), 1.0) if before > 0 else 0.0
+        self._age = 0 if along < 0 else self._age + 1
+        return self._age / (self._age + 3)
+
+    def _regularised(self) -> np.ndarray:
+        """1 / (A^T M 1 + lambda D^T (D p / |D p|)), the differences of all channels together."""
+        d = self.scene.gradient(self._point)
+        size = np.sqrt(np.square(d).sum(axis=(0, 1)) + d.dtype.type(_EDGE**2))
+        d /= size
+        divisor = self.scene.gradient_adjoint(d)
+        divisor *= self.seen.dtype.type(self.tv)
+        divisor += self.seen
+        np.maximum(divisor, self.seen.dtype.type(_POSITIVE) * self.seen, out=divisor)
+        return np.divide(1, divisor, out=np.zeros_like(divisor), where=~self._is_faint)
+
+
+def divergence(y: np.ndarray, mean: np.ndarray) -> float:
+    """sum (y ln(y / mean) - y + mean), the I-divergence of positive means from y >= 0."""
+    return float((mean * _bregman((y - mean) / mean)).sum(dtype=np.float64))
+
+
+def _bregman(u: np.ndarray) -> np.ndarray:
+    """(1 + u) ln(1 + u) - u for u >= -1, never below 0; by its series where the difference would be lost."""
+    grown = 1 + u
+    out = np.log(np.maximum(grown, np.finfo(u.dtype).tiny))
+    out *= grown
+    out -= u
+    near = np.abs(u) < 0.02
+    if near.any():
+        np.copyto(out, u * u * (u.dtype.type(0.5) - u * (u.dtype.type(1 / 6) - u * u.dtype.type(1 / 12))), where=near)
+    return out
+
+
+def _totals(a: np.ndarray) -> np.ndarray:
+    """The sum of each channel."""
+    return a.reshape(len(a), -1).sum(axis=1, dtype=np.float64)
+
+
+def _square(a: np.ndarray) -> float:
+    return float(np.vdot(a, a))
+
+
+def _blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Blocks of rows of arrays [c, *grid] of one shape."""
+    shape = arrays[0].shape
+    rows = max(1, _BLOCK * shape[1] // max(int(np.prod(shape[1:])), 1))
+    for c in range(shape[0]):
+        for start in range(0, shape[1], rows):
+            yield tuple(array[c, start : start + rows] for array in arrays)

@@ -1,0 +1,57 @@
+"""How far an estimate explains the data, and how far what rounding left in them can be trusted away.
+
+relative_residual = ||M (A x - y)|| / ||M y||,      max_residual = max |M (A x - y)|
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from convtool.deconvolution import Estimate
+    from convtool.observation import Observation
+    from convtool.operators import Convolution
+
+_NOTEWORTHY_ROUNDING = 0.05  # relative error that rounding explains, from which on it is said
+
+
+def residuals(
+    operator: Convolution, x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
+) -> dict[str, float]:
+    """relative_residual and max_residual of x [n, c_in, *grid] for data y [n, c_out, *outputs]; of those that count."""
+    squares = total = largest = 0.0
+    for n, (image, data) in enumerate(zip(x, y, strict=True)):
+        difference = operator.forward(image) - data
+        if weights is not None:
+            difference, data = weights[n] * difference, weights[n] * data
+        squares += float(np.square(difference, dtype=np.float64).sum())
+        total += float(np.square(data, dtype=np.float64).sum())
+        largest = max(largest, float(np.abs(difference).max()))
+    return {"relative_residual": (squares / total) ** 0.5 if total else 0.0, "max_residual": largest}
+
+
+def rounding_told(estimate: Estimate, observation: Observation, name: str) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The relative error of x that rounding of the data explains, for the metrics, and what to say of it.
+
+    Rounding is white noise of its level (of floats in proportion to them), which x has amplified by `noise_gain`; where
+    that is unknown, by about the condition number at most. The size of x is taken as ||y|| over the operator's norm,
+    which it has at least (and about, for a blur).
+    """
+    y, rounding = observation.y, observation.rounding
+    data, found = float(np.linalg.norm(y.ravel().astype(np.float64))), estimate.metrics
+    share, what = float(np.finfo(y.dtype).eps) / 12**0.5, str(y.dtype)
+    if rounding is not None:
+        share, what = rounding.typical * float(np.sqrt(y.size)) / (data or np.inf), f"{rounding.bits} bits"
+    if share and "noise_gain" in found:
+        error = found["noise_gain"] * found["operator_norm"] * share
+        advice = "; try --method tikhonov" if name == "pinv" else ""
+        said = f"rounding to {what} alone explains an error of {100 * error:.3g} %{advice}"
+        return {"rounding_error": error}, (said,) if error > _NOTEWORTHY_ROUNDING else ()
+    if share and (found.get("condition") or 0.0) * share > _NOTEWORTHY_ROUNDING:
+        return {}, (
+            f"rounding to {what} is {100 * share:.2g} % of the data, and the inverse may amplify it"
+            f" {found['condition']:.2g} times",
+        )
+    return {}, ()
