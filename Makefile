@@ -132,6 +132,16 @@ regress: $(VENV)/installed  ## Run the commands on the sample images; fail when 
 		--method least-squares -o $(R)/whole.tif
 	$(RUN) convolve $(R)/whole.tif -k gaussian:sigma=1 --boundary zero --stride 2 -o $(R)/again.tif
 	$(RUN) compare $(R)/again.tif $(R)/half.tif --max-rel 1e-5
+	# A crop of a moved scene: what lay outside its frame is unknown.
+	$(RUN) convolve $(S)/camera.png -k motion:length=15,angle=30 --padding valid -o $(R)/crop.png
+	$(RUN) convolve $(S)/camera.png -k delta:size=9,13 --padding valid -o $(R)/truth.png
+	$(RUN) deconvolve $(R)/crop.png -k motion:length=15,angle=30 --method tikhonov -o $(R)/linear_crop.png
+	$(RUN) compare $(R)/linear_crop.png $(R)/truth.png --min-psnr 28
+	$(RUN) deconvolve $(R)/crop.png -k motion:length=15,angle=30 --method rl -o $(R)/rl.png
+	$(RUN) compare $(R)/rl.png $(R)/truth.png --min-psnr 29
+	$(RUN) convolve $(S)/chelsea.png -k gaussian:sigma=1.5 --boundary reflect -o $(R)/soft_tv.png
+	$(RUN) deconvolve $(R)/soft_tv.png -k gaussian:sigma=1.5 --method tv -o $(R)/tv.png
+	$(RUN) compare $(R)/tv.png $(S)/chelsea.png --min-psnr 34
 	# The kernel between two images, and that of a point source.
 	$(RUN) convolve $(S)/camera.png -k motion:length=9,angle=30 --boundary reflect -o $(R)/moving.png
 	$(RUN) estimate-kernel $(R)/moving.png --sharp $(S)/camera.png --size 11 -o $(R)/motion.npy
