@@ -165,7 +165,8 @@ def _unknown(
             return greatest
         raise SettingError(
             f"the data of {axes_.spelled(data)} at stride {_joined(settings['stride'])} come from images of {possible}:"
-            f" say --method least-squares and --image-shape {_joined(greatest)} (shape= in Python), or what it was"
+            f" say --image-shape {_joined(greatest)} (shape= in Python), or what it was, and a method for"
+            " strides (least-squares, tv, rl)"
         )
     found = _whole_lengths(shape, len(data))
     if not all(low <= n <= high for n, low, high in zip(found, least, greatest, strict=True)):

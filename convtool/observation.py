@@ -77,7 +77,8 @@ class Observation:
             )
         if self.weights is not None:
             raise SettingError(
-                f"method {method} cannot leave pixels out (mask, saturation): use tikhonov, wiener, tv, rl or non-local"
+                f"method {method} cannot leave pixels out (mask, NaN, saturation): use tikhonov, wiener, tv, rl or"
+                " non-local, or fill NaN (--nan nearest)"
             )
         return self.y
 
@@ -125,14 +126,17 @@ def spread(mask: np.ndarray, axes: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def unsaturated(y: np.ndarray, share: float) -> np.ndarray:
-    """Which data lie below this share of their dtype's maximum, for floats of their own.
+    """Which data lie below this share of their dtype's maximum, for floats of their own greatest finite value.
 
-    Raises SettingError for a share outside 0..1.
+    Raises SettingError for a share outside 0..1, DataError where none does.
     """
     if not 0 < share <= 1:
         raise SettingError(f"saturation must be a share above 0 and at most 1, such as 0.99, got {share}")
-    top = np.iinfo(y.dtype).max if y.dtype.kind in "iu" else np.nanmax(y)
-    return y < share * top
+    top = np.iinfo(y.dtype).max if y.dtype.kind in "iu" else y.max(where=np.isfinite(y), initial=-np.inf)
+    free = y < share * top
+    if not free.any():
+        raise DataError(f"no data lie below {share:g} of their maximum, {top:g}: leave saturation out, or raise it")
+    return free
 
 
 def counted(
@@ -145,6 +149,7 @@ def counted(
     found = None if mask is None else spread(mask, axes, y.shape)
     if saturation is not None:
         free = unsaturated(y, saturation)
+        free |= np.isnan(y) if y.dtype.kind == "f" else False  # those are for the mask alone to leave out
         found = spread(free if found is None else free & found, axes, y.shape)
     if found is None or y.dtype.kind != "f":
         return y, found

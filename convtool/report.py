@@ -51,7 +51,11 @@ class Report:
             shown["reference"] |= {"measured": "as written", **shown["reference"].pop("as_written")}
         for source, label in (("chosen", "chosen"), ("kernel", "by kernel"), ("assumed", "assumed")):
             shown[label] = {name: entry["value"] for name, entry in self.settings.items() if entry["source"] == source}
-        return [(name, _line(section)) for name, section in shown.items() if section]
+        command = shown["result"].get("command")
+        if command is not None:  # it says the rest as well
+            shown["result"] = {name: value for name, value in shown["result"].items() if name not in _IN_COMMAND}
+        lines = [(name, _line(section)) for name, section in shown.items() if section]
+        return lines if command is None else [*lines, ("command", command)]
 
 
 def _is_text(text: str) -> bool:
@@ -72,6 +76,7 @@ def _plain(value: Any) -> Any:
 
 
 _SAYS_NOTHING = {"scale": 1, "offset": 0, **dict.fromkeys(("alpha", "alpha_differs", "nonfinite", "rounded"), 0)}
+_IN_COMMAND = ("command", "reasons", "chosen", "options")  # of a result
 _PAIRS = ("padding", "border")  # (before, after) for each axis
 _MOST_NUMBERS = 16  # of a list in the table
 _SAYS_NOTHING |= dict.fromkeys(("clipped_low", "clipped_high", "rounding_error"), 0)

@@ -65,12 +65,32 @@ def test_data_that_are_not_exact_or_not_periodic_are_not() -> None:
     assert choice(np.rint(strong).astype("u1"), gaussian(), "periodic").method != "pinv"
 
 
+def test_one_image_that_is_not_exact_decides_for_its_batch() -> None:
+    soft = scipy.ndimage.convolve(photograph(), gaussian(1.0), mode="wrap")
+    noisy = soft + RNG.normal(0, 3, soft.shape)
+    for batch in ([soft, noisy], [noisy, soft]):
+        assert choice(np.stack(batch), gaussian(1.0), "periodic", axes="NYX").method != "pinv"
+    assert choice(np.stack([soft, 0.3 * soft]), gaussian(1.0), "periodic", axes="NYX").method == "pinv"
+
+
+def test_a_loud_channel_is_not_overlooked() -> None:
+    soft = fftconvolve(photograph(), gaussian(1.0), mode="valid")
+    y = np.stack([soft, soft + np.random.default_rng(4).normal(0, 3, soft.shape)])
+    x = convtool.deconvolve(y, gaussian(1.0), method="tv", boundary="unknown", axes="CYX").x
+    alone = convtool.deconvolve(y[1], gaussian(1.0), method="tv", boundary="unknown").x
+    truth = photograph()[6:-6, 6:-6]
+    assert np.std(x[1] - truth) < 1.2 * np.std(alone - truth)
+
+
 def test_photons_on_a_background_are_counted() -> None:
     frame = photons(60, 20).astype(np.uint16)
     found = choice(frame, gaussian())
     assert found.method == "rl"
     assert "photon" in found.reasons[0]
     assert choice(frame, gaussian() - 0.001).method != "rl"  # negative taps count nothing
+    assert choice(photons(3, 4).clip(0, 255).astype(np.uint8), gaussian()).method != "rl"  # clipped, as a photograph is
+    solution = convtool.deconvolve(frame, gaussian(), method="auto", boundary="unknown")
+    assert solution.metrics["chosen"]["options"]["background"] == pytest.approx(20, rel=0.1)
 
 
 def test_gaussian_noise_and_photographs_are_not_counted() -> None:

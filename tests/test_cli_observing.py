@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -166,3 +167,49 @@ def test_saturated_lights_are_restored_in_light(tmp_path: Path) -> None:
     both = psnr("--saturation", "0.99", "--linear")
     assert both > masked + 1.5
     assert both > plain + 5
+
+
+@pytest.mark.parametrize("effort", ["low", "normal", "high"])
+def test_the_reported_command_does_the_same_again(folder: Path, effort: str) -> None:
+    """`result.command` of an automatic run, run as it stands."""
+    words = ["deconvolve", "y.png", "-k", "k.npy", "-o", "x.npy", "--effort", effort]
+    succeed(*words, "--report", "r.json", cwd=folder)
+    first = np.load(folder / "x.npy")
+    command = shlex.split(report(folder / "r.json")["result"]["command"])
+    assert command[0] == "convtool"
+    assert "auto" not in command
+    (folder / "x.npy").unlink()
+    succeed(*command[1:], cwd=folder)
+    np.testing.assert_allclose(np.load(folder / "x.npy"), first, rtol=0, atol=1e-6 * np.abs(first).max())
+
+
+def test_doubtful_settings_are_told_of(folder: Path) -> None:
+    flat = ["--method", "tv", "--set", "weight=0.05", "-o", folder / "x.npy"]
+
+    def said(*more: str | Path) -> str:
+        return succeed("deconvolve", folder / "y.png", *flat, *more).stderr
+
+    np.save(folder / "ones.npy", np.ones((3, 3)))
+    assert "--normalize divides by it" in said("-k", folder / "ones.npy")
+    assert "is larger than the image" in said("-k", "box:size=60")
+    assert "--keep-extension kept nothing" in said("-k", folder / "k.npy", "--boundary", "edge", "--keep-extension")
+    quiet = said("-k", folder / "k.npy", "--boundary", "unknown")
+    assert not any(text in quiet for text in ("--normalize", "larger", "kept nothing"))
+    mask = np.zeros((40, 52), np.uint8)
+    mask[4, 5] = 1
+    iio.imwrite(folder / "few.png", mask)
+    assert "is the mask inverted?" in said(
+        "-k", folder / "k.npy", "--boundary", "unknown", "--mask", folder / "few.png"
+    )
+    line = refused(folder, "deconvolve", folder / "y.png", "-k", folder / "k.npy", "--set", "weight=1")
+    assert "--method tikhonov or tv" in line
+    reference = [
+        "-k",
+        folder / "k.npy",
+        "--boundary",
+        "unknown",
+        "--keep-extension",
+        "--reference",
+        folder / "truth.png",
+    ]
+    assert "leave --keep-extension out" in refused(folder, "deconvolve", folder / "y.png", *flat, *reference)

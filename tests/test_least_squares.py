@@ -291,8 +291,8 @@ def test_strides_leave_the_shape_open() -> None:
     with pytest.raises(SettingError) as caught:
         solved(y, DOMINANT, boundary="zero", stride=2)
     assert str(caught.value) == (
-        "the data of 5x4 at stride 2 come from images of 9x7 to 10x8: say --method least-squares and --image-shape 10,8"
-        " (shape= in Python), or what it was"
+        "the data of 5x4 at stride 2 come from images of 9x7 to 10x8: say --image-shape 10,8"
+        " (shape= in Python), or what it was, and a method for strides (least-squares, tv, rl)"
     )
     for shape in itertools.product((9, 10), (7, 8)):
         assert solved(y, DOMINANT, boundary="zero", stride=2, shape=shape).x.shape == shape

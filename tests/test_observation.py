@@ -48,6 +48,15 @@ def test_saturation_is_a_share_of_the_dtypes_maximum() -> None:
             unsaturated(y, share)
 
 
+def test_infinities_are_no_maximum() -> None:
+    y = np.array([[1.0, 5.0, 9.9, 10.0, np.inf]])
+    np.testing.assert_array_equal(unsaturated(y, 0.99), [[True, True, False, False, False]])
+    with pytest.raises(ConvtoolError, match="no data lie below"):
+        unsaturated(np.full((2, 2), 7.0), 0.99)
+    with pytest.raises(ConvtoolError, match="NaN"):
+        convtool.deconvolve(np.where(scene() == scene()[3, 4], np.nan, scene()), KERNEL, method="tv", saturation=0.99)
+
+
 def test_what_is_no_number_and_does_not_count_is_filled() -> None:
     y = np.array([[1.0, 3.0], [np.nan, np.inf]])
     mask = np.array([[1, 1], [0, 0]])

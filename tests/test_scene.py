@@ -113,6 +113,30 @@ def test_a_constant_starts_as_itself_over_the_kernels_sum() -> None:
         np.testing.assert_allclose(scene.leave(scene.start()), 7 / PLANE.sum())
 
 
+@pytest.mark.parametrize("boundary", ["periodic", "unknown", "zero", "edge", "reflect", "symmetric"])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        -2 * PLANE,
+        np.array([[0, -1.0, 0], [-1, 4.3, -1], [0, -1, 0]]),
+        np.stack([PLANE, 0.05 * PLANE, -PLANE]),
+        np.random.default_rng(9).normal(size=(3, 3, 2, 3)) + 2 * np.eye(3)[..., None, None],
+        np.random.default_rng(9).normal(size=(4, 3, 2, 3)),
+    ],
+    ids=["negative", "faint", "apart", "mixing", "tall"],
+)
+def test_every_constant_starts_as_itself(boundary: str, kernel: np.ndarray) -> None:
+    """Whatever the sums of the windows are: of either sign, small, different by channel, or matrices."""
+    channels = 1 if kernel.ndim == 2 else 3
+    x = np.array([3.0, 5, 7])[:channels, None, None] * np.ones((channels, 9, 8))
+    y = convtool.convolve(x, kernel, boundary="periodic")
+    model_, _ = built(y.shape, kernel, {"boundary": boundary, "axes": "CYX"})
+    scene = scenes.of(deconvolution.observe(model_, y, boundary, None, UNCHANGED))
+    if boundary != "zero":
+        expected = np.broadcast_to(x[:, :1, :1], model_.operator.in_shape)
+        np.testing.assert_allclose(scene.leave(scene.start()), expected, rtol=1e-5)
+
+
 def test_the_start_lies_where_the_image_does() -> None:
     """The data of a picture, as the first guess, are not shifted against it."""
     x = np.zeros((19, 18))

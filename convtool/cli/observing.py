@@ -9,11 +9,14 @@ import numpy as np
 
 from convtool import images
 from convtool.cli.reading import read_image
-from convtool.observation import counted, spread, unsaturated
+from convtool.errors import DataError
+from convtool.images.nonfinite import NonFiniteError
+from convtool.observation import counted, spread
 
 if TYPE_CHECKING:
     from convtool.cli.job import Job
 
+_MANY = 0.5  # share of pixels left out from which on the mask may be inverted
 _SATURATED = 1e-4  # share of pixels at the dtype's maximum from which on highlights matter
 
 
@@ -29,7 +32,10 @@ class Counting:
 def read_data(job: Job, name: str, axes: str | None, counting: Counting) -> tuple[images.Image, np.ndarray | None]:
     """An image whose every value is finite, and in its shape which of them count; None: all."""
     is_masking = counting.nan == "mask"
-    source = read_image(job, name, axes, "keep" if is_masking else counting.nan)
+    try:
+        source = read_image(job, name, axes, "keep" if is_masking else counting.nan)
+    except NonFiniteError as error:
+        raise DataError(f"{error}; or --nan mask to leave them out") from None
     mask = None if counting.mask is None else _read_mask(job, counting.mask)
     finite = np.isfinite(source.data) if is_masking and source.data.dtype.kind == "f" else None
     if finite is not None and not finite.all():
@@ -37,6 +43,8 @@ def read_data(job: Job, name: str, axes: str | None, counting: Counting) -> tupl
         data, found = counted(source.data, source.axes, both, counting.saturation)
     else:
         data, found = counted(source.data, source.axes, mask, counting.saturation)
+    if counting.mask is not None:
+        job.report.input["mask"] = counting.mask
     if found is not None:
         _tell(job, name, found)
     if data is not source.data:
@@ -44,11 +52,12 @@ def read_data(job: Job, name: str, axes: str | None, counting: Counting) -> tupl
     return replace(source, data=data), found
 
 
-def suggest_linear(job: Job, source: images.Image, linear: bool, counting: Counting) -> None:
+def suggest_linear(job: Job, source: images.Image, linear: bool, counting: Counting, found: np.ndarray | None) -> None:
     """A note where highlights of a photograph are clipped: blur happens in light, not in code values."""
     if linear or counting.saturation is not None or source.data.dtype not in (np.uint8, np.uint16):
         return
-    share = 1 - float(np.mean(unsaturated(source.data, 1.0)))
+    clipped = source.data == np.iinfo(source.data.dtype).max
+    share = float(np.mean(clipped if found is None else clipped & found))
     if share > _SATURATED and source.format in ("png", "jpeg"):
         job.report.notes.append(
             f"{100 * share:.2g} % of the values are at the maximum, where highlights are clipped: if this is a"
@@ -66,4 +75,5 @@ def _tell(job: Job, name: str, found: np.ndarray) -> None:
     job.report.input["not_counted"] = lost
     if lost:
         share = f"{lost} of {found.size} values of {name} ({100 * lost / found.size:.3g} %)"
-        job.report.notes.append(f"{share} do not count: they were left out")
+        doubt = ": is the mask inverted? it is 0 where pixels are no data" if lost > _MANY * found.size else ""
+        job.report.notes.append(f"{share} do not count and were left out{doubt}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convtool.cli.job import Job
 
-_ANEW = {"method", "boundary", "set_", "effort", "report", "quiet", "verbose", "no_clobber", "reference", "peak"}
+_ANEW = {"method", "boundary", "set_", "report", "quiet", "verbose", "no_clobber", "reference", "peak"}
 
 
 def command_line(job: Job, boundary: str, chosen: dict[str, Any]) -> str:

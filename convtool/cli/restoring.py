@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from convtool import deconvolution, files, metrics
 from convtool import linear as convolution
+from convtool.axes import spelled
 from convtool.cli import options, reading
 from convtool.cli.facts import build_model, describe_kernel, describe_result, measure_against
 from convtool.cli.job import STDOUT
@@ -18,8 +20,9 @@ from convtool.cli.progress import shown
 from convtool.cli.repeating import command_line
 from convtool.cli.writing import write_image
 from convtool.deconvolution.solvers.one_step import policy
-from convtool.errors import SettingError
+from convtool.errors import DataError, SettingError
 from convtool.memory import available_memory
+from convtool.observation import UNKNOWN
 
 if TYPE_CHECKING:
     from convtool.cli.job import Job
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from convtool.images import Image
     from convtool.model import Model
 
+_UNEVEN = 0.4  # |ln| of a kernel's sum from which on the brightness of an image changes
 _MUCH_WORSE = 2.0  # errors of another method, in units of the result's, that are worth a note
 
 
@@ -66,7 +70,7 @@ def solve(job: Job, given: Given, method: Any) -> Restored:
         boundary, told = deconvolution.settled_boundary(y, given.taps, method, known)
         settings = given.settings | {"boundary": boundary, "keep_extension": asked["keep_extension"]}
         built = build_model(job, source, y, given.taps, True, settings)
-        true = None if given.truth is None else reading.aligned(given.truth, built.input_axes, built.input_shape)
+        true = None if given.truth is None else _aligned(given.truth, built, asked["keep_extension"])
         y, rounding = _without(given.bias, y, built), reading.rounding_of(source.data, asked["linear"])
         spacing = None if asked["spacing"] is None else options.distances(asked["spacing"], "--spacing")
         seen = deconvolution.observe(built, y, boundary, given.counted, rounding, spacing, asked["effort"])
@@ -108,6 +112,29 @@ def _snapshot(job: Job, target: str, count: int) -> str:
     return name
 
 
+def _tell_settings(job: Job, restored: Restored) -> None:
+    """Notes on what was asked for and did not matter, or is likely not meant."""
+    geometry, total = restored.built.operator.geometry, job.report.kernel["sum"]
+    boundary = job.report.settings["boundary"]["value"]
+    if job.context.params["keep_extension"] and boundary != UNKNOWN:
+        job.report.notes.append(f"--keep-extension kept nothing: boundary {boundary} has no scene beyond the frame")
+    if any(span >= n for span, n in zip(geometry.span, geometry.outputs, strict=True)):
+        extent, outputs = spelled([span + 1 for span in geometry.span]), spelled(geometry.outputs)
+        job.report.notes.append(f"the kernel, {extent}, is larger than the image, {outputs}: is it the right file?")
+    if restored.source.data.dtype.kind == "u" and total > 0 and abs(math.log(total)) > _UNEVEN:
+        bright = f"{1 / total:.3g} times as bright"
+        job.report.notes.append(f"the kernel sums to {total:.4g}, so the result is {bright}: --normalize divides by it")
+
+
+def _aligned(truth: Image, built: Model, is_extended: bool) -> np.ndarray:
+    """The truth in the axes of the result; raises DataError where it has another shape."""
+    try:
+        return reading.aligned(truth, built.input_axes, built.input_shape)
+    except DataError as error:
+        more = ", or leave --keep-extension out, which makes the result larger than the frame" if is_extended else ""
+        raise DataError(f"{error}{more}") from None
+
+
 def _leave_memory() -> None:
     """A solution in one step is to take no more than half of what is free."""
     policy.memory = min(policy.memory, available_memory() // 2)
@@ -138,9 +165,13 @@ def describe(job: Job, restored: Restored, linear: bool, precision: str) -> None
     built, solution = restored.built, restored.solution
     job.report.result = {**solution.metrics, "stop": solution.stop}
     job.report.notes += solution.notes
-    if "chosen" in solution.metrics:
-        boundary = job.report.settings["boundary"]["value"]
-        job.report.result["command"] = command_line(job, boundary, solution.metrics["chosen"])
+    found = solution.metrics
+    chosen = found.get("chosen") or {
+        "method": found["method"],
+        "options": deconvolution.settled(found["options"], found),
+    }
+    job.report.result["command"] = command_line(job, job.report.settings["boundary"]["value"], chosen)
+    _tell_settings(job, restored)
     facts = describe_kernel(job, built.operator)
     if facts is None:
         return

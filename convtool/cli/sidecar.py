@@ -30,6 +30,7 @@ from convtool.cli.promises import Promise, read_promise
 from convtool.errors import ConvtoolError, DataError, FileError, SettingError
 from convtool.geometry import written
 from convtool.merging.layers import Layer, stages
+from convtool.observation import AUTO, UNKNOWN
 from convtool.operators import OPERATIONS
 
 if TYPE_CHECKING:
@@ -215,6 +216,8 @@ def honoured(job: Job, found: Sidecar, taps: np.ndarray, settings: dict[str, Any
     if has_bias:
         raise SettingError(f"--bias would change the layer that {found.name} describes: leave it out")
     known = {name: value for name, value in found.settings.items() if name in settings}
+    if job.chosen("boundary") and settings.get("boundary") in (AUTO, UNKNOWN):
+        known.pop("boundary", None)  # of a scene that was photographed; the kernel's is for what it is applied to
     job.from_kernel |= set(known)
     for name in known:
         if (name == "operation" and "operation" not in job.context.params) or job.chosen(name):

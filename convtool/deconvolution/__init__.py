@@ -23,6 +23,7 @@ from convtool.registry import Registry, check
 if TYPE_CHECKING:
     import numpy as np
 
+    from convtool.deconvolution.solvers.surroundings import Surroundings
     from convtool.geometry import Padding
     from convtool.model import Model
     from convtool.observation import Observation, Rounding
@@ -197,31 +198,38 @@ def settled_boundary(
 
     boundary = settings["boundary"]
     observation.check_boundary(boundary)
-    if boundary != observation.AUTO:
-        return boundary, ()
     fixed = getattr(methods.load(_resolved(method)[0]), "AUTO_BOUNDARY", None)
-    if fixed:
-        return fixed, ()
-    if settings["padding"] == "valid":
+    if fixed or boundary not in (observation.AUTO, "periodic"):
+        return (fixed if fixed and boundary == observation.AUTO else boundary), ()
+    if boundary == observation.AUTO and settings["padding"] == "valid":
         return "zero", ()  # no window reaches outside
     built = model.build(y, kernel, is_data=True, **(settings | {"boundary": "periodic"}))
-    if built.operator.geometry.outputs != built.operator.geometry.grid:
+    if built.operator.geometry.outputs == built.operator.geometry.grid:
+        found = _found(built, built.canonical(y))
+        return (found.boundary, (found.sentence,)) if boundary == observation.AUTO else (boundary, _warned(found))
+    if boundary == observation.AUTO:
         raise SettingError(
             "boundary auto is for padding same and stride 1: say what lay outside the frame, such as --boundary zero"
         )
-    return _found(built, built.canonical(y))
+    return boundary, ()
 
 
-def _found(built: Model, data: np.ndarray) -> tuple[str, tuple[str, ...]]:
-    """The boundary of data [n, c_out, *grid] as far as they tell, and the sentence on the least sure image."""
+def _warned(found: Surroundings) -> tuple[str, ...]:
+    """What to say to who takes data for periodic."""
+    if found.boundary == "periodic" or not found.is_sure:
+        return ()
+    return (f"{found.sentence}; taken for periodic as asked, it will ring: leave --boundary out, or say unknown",)
+
+
+def _found(built: Model, data: np.ndarray) -> Surroundings:
+    """The boundary of data [n, c_out, *grid] as far as they tell: that of the image that decides."""
     from convtool.deconvolution.solvers import surroundings
     from convtool.observation import UNKNOWN
 
     spread = built.operator.line_spreads()
     found = [surroundings.found(image, [len(line) for line in spread], spread) for image in data]
     unknown = [each for each in found if each.boundary == UNKNOWN]
-    telling = min(unknown or found, key=lambda each: each.sureness)
-    return telling.boundary, (telling.sentence,)
+    return min(unknown or found, key=lambda each: each.sureness)
 
 
 def observe(
@@ -277,6 +285,12 @@ def _resolved(method: Any) -> tuple[str, Any]:
         raise SettingError(f"method must be a name or a method's Options, got {method!r}")
     check(method, f"method {name}")
     return name, method
+
+
+def settled(options: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+    """A method's options with what it settled on in place of 'auto'; without those that it did not name."""
+    found = {name: metrics.get(name) if value is None else value for name, value in options.items()}
+    return {name: value for name, value in found.items() if isinstance(value, int | float | str | bool)}
 
 
 def __getattr__(name: str) -> Any:

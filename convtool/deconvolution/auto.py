@@ -9,7 +9,7 @@ In this order:
     tv          everything else: stacks, large images, little effort
 
 Where a method cannot take the operator (negative taps for rl, mixing channels for non-local) the next one is asked. A
-batch is one choice, made on its first image.
+batch is one choice: what is exact, or counts photons, must be so in every image.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from convtool.deconvolution import Estimate
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from convtool.deconvolution.solvers.filters import Decomposition
     from convtool.noise import Noise
     from convtool.observation import Observation
 
@@ -28,7 +31,11 @@ _EXACT = 1e-3  # of the signal: noise of the pseudo-inverse up to which it is th
 _DAMPED, _TELLING = 0.1, 0.01  # of the norm; share of the frequencies below it from which on they tell the noise
 _SECONDS = 45.0  # that non-local takes for a million samples on two cores, about
 _WORTH = {"low": 0.0, "normal": 8.0, "high": 120.0}  # seconds that a better result is worth, by effort
+_CLIPPED = 1e-3  # share of saturated pixels above which data are no counts
 _DARK = 0.25  # share of the signal's range below which half of the pixels of a frame with a background lie
+
+
+_SETTINGS: dict[str, dict[str, Any]] = {"rl": {"background": None}}  # options that are better measured than left alone
 
 
 @dataclass(frozen=True)
@@ -45,13 +52,13 @@ class Choice(NamedTuple):
 
 def solve(observation: Observation, options: Options) -> Estimate:
     """What the chosen method gives for data y [n, c_out, *outputs]."""
-    from convtool.deconvolution import methods
+    from convtool.deconvolution import methods, settled
 
     choice = choose(observation)
     module = methods.load(choice.method)
-    settings = module.Options()
+    settings = module.Options(**_SETTINGS.get(choice.method, {}))
     estimate = module.solve(observation, settings)
-    chosen = {"method": choice.method, "options": _resolved(asdict(settings), estimate.metrics)}
+    chosen = {"method": choice.method, "options": settled(asdict(settings), estimate.metrics)}
     metrics = {**estimate.metrics, "chosen": chosen, "reasons": list(choice.reasons)}
     notes = (*choice.reasons, *estimate.notes)
     return replace(estimate, metrics=metrics, notes=notes)
@@ -61,58 +68,55 @@ def choose(observation: Observation) -> Choice:
     """The method for an observation."""
     from convtool import noise
 
-    first = next(observation.images())
-    rounding = 0.0 if first.rounding is None else first.rounding.level
-    found = noise.estimate(first.y[0], rounding, None if first.weights is None else first.weights[0])
-    return _exact(first, found) or _counts(first, found) or _prior(observation)
+    rounding = 0.0 if observation.rounding is None else observation.rounding.level
+    images = list(observation.images())
+    levels = [noise.estimate(each.y[0], rounding, None if each.weights is None else each.weights[0]) for each in images]
+    return _exact(observation, levels) or _counts(images, levels) or _prior(observation)
 
 
-def _exact(observation: Observation, found: Noise) -> Choice | None:
-    """The pseudo-inverse, where nothing that matters is amplified."""
-    import numpy as np
+def _exact(observation: Observation, levels: list[Noise]) -> Choice | None:
+    """The pseudo-inverse, where nothing that matters is amplified in any image."""
+    from convtool.deconvolution.solvers import filters, periodic
 
-    from convtool.deconvolution.solvers import periodic
-
-    operator, y = observation.operator, observation.y[0]
+    operator = observation.operator
     if observation.weights is not None or not operator.geometry.is_circulant or not periodic.is_affordable(operator):
         return None
-    signal = float(np.std(y, dtype=np.float64))
-    inverse = periodic.inverse(operator)
-    floor = float(np.finfo(y.dtype).eps) * float(np.abs(y).max())
-    amplified = inverse.noise_gain * inverse.norm / (signal or 1.0)
-    least = max(found.rounding, floor)
-    if not least * amplified < _EXACT:
-        return None
-    share = max(_white(observation, found), least) * amplified
-    if not share < _EXACT:
-        return None
-    reason = f"the exact inverse was taken: noise and rounding become {100 * share:.2g} % of the signal in it"
+    inverse, parts = periodic.inverse(operator), filters.decompose(operator)
+    gain = inverse.noise_gain * inverse.norm
+    worst = 0.0
+    for y, found in zip(observation.y, levels, strict=True):
+        worst = max(worst, _amplified(y, found, gain, parts))
+        if not worst < _EXACT:
+            return None
+    reason = f"the exact inverse was taken: noise and rounding become {100 * worst:.2g} % of the signal in it"
     return Choice("pinv", (reason,))
 
 
-def _white(observation: Observation, found: Noise) -> float:
+def _amplified(y: np.ndarray, found: Noise, gain: float, parts: Decomposition) -> float:
+    """Noise and rounding of one image in the pseudo-inverse, over the image's standard deviation."""
+    import numpy as np
+
+    signal = float(np.std(y, dtype=np.float64)) or 1.0
+    least = max(found.rounding, float(np.finfo(y.dtype).eps) * float(np.abs(y).max())) * gain / signal
+    return least if least >= _EXACT else max(least, _white(y, found, parts) * gain / signal)
+
+
+def _white(y: np.ndarray, found: Noise, parts: Decomposition) -> float:
     """The noise level of periodic data: at frequencies that the kernel damps it is told apart from fine detail."""
     import numpy as np
 
-    from convtool.deconvolution.solvers import filters, powerlaw
+    from convtool.deconvolution.solvers import powerlaw
 
-    parts = filters.decompose(observation.operator)
     if float(np.mean(parts.s < _DAMPED)) < _TELLING:
         return found.level
-    return powerlaw.fit(parts, observation.y[0]).noise_level
+    return powerlaw.fit(parts, y).noise_level
 
 
-def _counts(observation: Observation, found: Noise) -> Choice | None:
+def _counts(images: list[Observation], levels: list[Noise]) -> Choice | None:
     """Richardson-Lucy, for photons on a background."""
-    import numpy as np
-
-    y = observation.y[0]
-    if not found.is_photon_count or observation.operator.kernel.taps.min() < 0 or y.min() < 0:
+    if not all(map(_is_counted, images, levels)):
         return None
-    low, half, high = np.percentile(y, [0.5, 50, 99.9])
-    if not half - low <= _DARK * (high - low):
-        return None
-    law = f"variance = {found.offset:.3g} + {found.gain:.3g} x signal"
+    law = f"variance = {levels[0].offset:.3g} + {levels[0].gain:.3g} x signal"
     reason = (
         f"Richardson-Lucy was taken: the noise grows with the signal as that of counted photons does ({law}), and most"
         " of the frame is background"
@@ -120,26 +124,40 @@ def _counts(observation: Observation, found: Noise) -> Choice | None:
     return Choice("rl", (reason,))
 
 
+def _is_counted(observation: Observation, found: Noise) -> bool:
+    """Whether one image's data are counted photons, most of them of a background."""
+    import numpy as np
+
+    y, rounding = observation.y[0], observation.rounding
+    if not found.is_photon_count or observation.operator.kernel.taps.min() < 0 or y.min() < 0:
+        return False
+    if (rounding is not None and rounding.bits == 8) or found.saturated > _CLIPPED:
+        return False  # photographs, whose shadows and highlights are clipped, only look like counts
+    low, half, high = np.percentile(y, [0.5, 50, 99.9])
+    return bool(half - low <= _DARK * (high - low))
+
+
 def _prior(observation: Observation) -> Choice:
     """The non-local prior where there is time for it, else total variation."""
     operator = observation.operator
-    seconds = _SECONDS * math.prod(observation.y.shape) / 1e6
+    seconds = _SECONDS * len(observation.y) * math.prod(operator.in_shape) / 1e6
     worth = _WORTH[observation.effort]
     if len(operator.geometry.grid) != 2 or operator.kernel.taps.shape[1:3] != (1, 1):
         what = "stacks" if len(operator.geometry.grid) != 2 else "images whose channels the kernel mixes"
         return Choice("tv", (f"total variation was taken: the non-local prior is not for {what}",))
     if seconds <= worth:
-        reason = f"the non-local prior was taken: it is the best there is, and takes about {seconds:.1g} s"
+        reason = f"the non-local prior was taken: for photographs the best there is, in about {_time(seconds)}"
         return Choice("non-local", (reason,))
+    if not worth:
+        return Choice("tv", (f"total variation was taken: effort {observation.effort} does not wait for more",))
     reason = (
-        f"total variation was taken: the non-local prior would take about {seconds:.2g} s, more than the {worth:.2g} s"
-        f" that effort {observation.effort} allows"
+        f"total variation was taken: the non-local prior would take about {_time(seconds)}, more than the"
+        f" {_time(worth)} that effort {observation.effort} allows"
     )
     is_help = observation.effort != "high" and seconds <= _WORTH["high"]
     return Choice("tv", (f"{reason}; --effort high would take it" if is_help else reason,))
 
 
-def _resolved(options: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
-    """A method's options with what it settled on in place of 'auto'."""
-    found = {name: metrics.get(name) if value is None else value for name, value in options.items()}
-    return {name: value for name, value in found.items() if isinstance(value, int | float | str | bool)}
+def _time(seconds: float) -> str:
+    """'8 s', '5 minutes'."""
+    return f"{max(seconds, 1):.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"

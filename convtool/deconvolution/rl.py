@@ -131,7 +131,7 @@ def _misfit(x: np.ndarray, runs: list[Run], observation: Observation) -> dict[st
     levels = np.array([run.background for run in runs], x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
     found = residuals(observation.operator, x, observation.y - levels, observation.weights)
     norm = [float(np.linalg.norm(y.ravel().astype(np.float64))) for y in (observation.y, observation.y - levels)]
-    return found | {"relative_residual": found["relative_residual"] * norm[1] / norm[0]}
+    return found | {"relative_residual": found["relative_residual"] * norm[1] / (norm[0] or 1.0)}
 
 
 def _told(runs: list[Run], options: Options) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from convtool import deconvolution, model
 from convtool.equivariance import rounding
 from convtool.equivariance.steps import Applied, Move, Step, Windows, blank, built_model, is_symmetric_model
-from convtool.errors import DataError
+from convtool.errors import DataError, SettingError
 from convtool.merging.layers import Layer
 
 DEFAULT_METHOD = "tikhonov"  # linear but for its weight, so that rounding can be followed through it
@@ -63,6 +63,11 @@ def _unbiased(built: model.Model, y: np.ndarray, bias: np.ndarray) -> np.ndarray
 def _inversion(built: model.Model, y: np.ndarray, solution: deconvolution.Solution) -> tuple[float, float]:
     """By how much a deconvolution amplifies errors, and its own rounding (infinite where it has no bound)."""
     found, x, dtype = solution.metrics, solution.x, built.operator.dtype
+    if "operator_norm" not in found:
+        raise SettingError(
+            f"method {found['method']} is not linear, so that nothing bounds how rounding grows in it: verify tikhonov,"
+            " wiener, pinv or least-squares"
+        )
     noise = found.get("noise_gain") or found.get("condition", 1.0) / found["operator_norm"]
     if "error_bound" in found:  # of a method that computes in double precision and ends when it is near enough
         bound = found["error_bound"]

@@ -9,7 +9,8 @@ import typer
 from convtool.cli import options
 from convtool.cli.listing import listing
 from convtool.deconvolution import DEFAULT_METHOD, methods
-from convtool.registry import assignments
+from convtool.errors import SettingError
+from convtool.registry import assignments, fields
 
 if TYPE_CHECKING:
     Method = str
@@ -120,7 +121,7 @@ def run(
     Finds the image that, convolved with the kernel, gives this one as well as the data allow. The report says how well
     the result explains the data, what the kernel destroyed, and, with --reference, how far it is from the truth.
     """
-    chosen = methods.options(method, assignments(set_ or [], "--set"))
+    chosen = _options(method, assignments(set_ or [], "--set"))
     settings = _settings(context.params)
     from convtool.cli import observing, reading, restoring, sidecar
     from convtool.cli.job import Job
@@ -136,12 +137,27 @@ def run(
     filling = "refuse" if nan == "mask" else nan
     truth = None if reference is None else reading.read_reference(job, reference, axes, filling)
     target = target_of(job, source, "deconvolved", to)
-    observing.suggest_linear(job, source, linear, counting)
+    observing.suggest_linear(job, source, linear, counting, counted)
     given = restoring.Given(source, taps, settings, offset, counted, truth)
     restored = restoring.solve(job, given, chosen)
     with job.timed("measuring"):
         restoring.describe(job, restored, linear, precision)
     restoring.write(job, restored, target, to, peak)
+
+
+def _options(method: str, given: dict[str, str]) -> Any:
+    """The method's Options out of what --set says; raises SettingError for options of a method that is not named."""
+    if method == DEFAULT_METHOD and given:
+        owners = [
+            name
+            for name in methods.names()
+            if set(given) <= {field for field, *_ in fields(methods.load(name).Options)}
+        ]
+        which = f"--method {' or '.join(owners)}" if owners else "--method"
+        raise SettingError(
+            f"--set {next(iter(given))}: method {DEFAULT_METHOD} chooses by itself: name {which} as well"
+        )
+    return methods.options(method, given)
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:

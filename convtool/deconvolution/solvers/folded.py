@@ -17,13 +17,13 @@ import numpy as np
 
 from convtool import fft
 from convtool.deconvolution.solvers import conjugate_gradient
-from convtool.deconvolution.solvers.scene import Scene, filled, gain_of_constant
+from convtool.deconvolution.solvers.scene import Scene, filled, first_guess
 
 if TYPE_CHECKING:
     from convtool.observation import Observation
 
 _TOL, _LIMIT = 1e-5, 30  # of conjugate gradients in one step of a method, which starts from its last x
-_FAINT = 0.1  # as in `torus`
+_FAINT = 0.1  # share of a window that must lie inside the frame for its shade to be taken off
 
 
 class Folded(Scene):
@@ -85,18 +85,23 @@ class Folded(Scene):
         return x / self.dtype.type(self.scale)
 
     def start(self) -> np.ndarray:
-        gain = gain_of_constant(self.operator)
         geometry = self.operator.geometry
-        if gain < _FAINT:
-            return np.zeros(self.shape, self.dtype)
-        shade = self.forward(np.ones(self.shape, self.dtype))  # what zeros around the frame leave of a constant
-        shade = np.copysign(np.maximum(np.abs(shade), self.dtype.type(_FAINT * gain)), shade)
-        y = filled(self.data / shade, self.weights)
+        y = first_guess(filled(self._lit(), self.weights), self.operator, self.norm)
         positions = geometry.positions(self.operator.window.origin)
         nearest = [
             np.abs(np.arange(n)[:, None] - at).argmin(axis=1) for n, at in zip(geometry.grid, positions, strict=True)
         ]
         return np.ascontiguousarray(y[:, *np.ix_(*nearest)])
+
+    def _lit(self) -> np.ndarray:
+        """The data without the shade that zeros around the frame cast on a constant, as if they were no zeros."""
+        taps = self.operator.window.taps
+        if self.operator.geometry.boundary != "zero" or taps.shape[1:3] != (1, 1):
+            return self.data
+        shade = self.forward(np.ones(self.shape, self.dtype))
+        full = taps.reshape(len(taps), -1).sum(axis=1).reshape(-1, *(1,) * (shade.ndim - 1)) / self.norm
+        share = np.divide(shade, full, out=np.ones_like(shade), where=full != 0)
+        return self.data / np.maximum(share, self.dtype.type(_FAINT))
 
     def _divided(self, r: np.ndarray, beta: float, gamma: float) -> np.ndarray:
         return self.divided(r, self.dtype.type(beta) * self._roughness + self.dtype.type(gamma))

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from convtool.observation import Observation
     from convtool.operators import Convolution
 
+_FAINT = 0.1  # share of the norm by which a constant must come through for the data to be a first guess
+_NOTHING = 1e-6  # share of the norm below which a constant does not come through at all
+
 
 class Scene(abc.ABC):
     """The forward model for one image, in units where the kernel's norm is 1 and the data span 0..255.
@@ -158,9 +161,20 @@ def filled(y: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     return out
 
 
-def gain_of_constant(operator: Convolution) -> float:
-    """By what an operator multiplies a constant image, in units of its norm; 0 where channels mix."""
+def first_guess(y: np.ndarray, operator: Convolution, norm: float) -> np.ndarray:
+    """x [c_in, *samples] that a constant y [c_out, *samples] comes from; y in units of the data, A of its norm.
+
+    Through G, the matrices of the windows' sums, pixel by pixel; where they let little of a constant pass, which would
+    amplify everything else as well, of the mean of y alone. What no constant can explain gives 0.
+    """
     taps = operator.window.taps
-    if taps.shape[1:3] != (1, 1):
-        return 0.0
-    return float(np.abs(taps.reshape(len(taps), -1).sum(axis=1)).min()) / norm_of(operator)
+    G = taps.reshape(*taps.shape[:3], -1).sum(axis=-1) / norm
+    s = np.linalg.svd(G, compute_uv=False)
+    kept = s[s > _NOTHING]
+    if not kept.size:
+        return np.zeros((operator.in_shape[0], *y.shape[1:]), y.dtype)
+    if kept.min() < _FAINT:
+        y = np.broadcast_to(y.reshape(len(y), -1).mean(axis=1).reshape(-1, *(1,) * (y.ndim - 1)), y.shape)
+    inverse = np.broadcast_to(np.linalg.pinv(G, rcond=_NOTHING), (operator.groups, G.shape[2], G.shape[1]))
+    blocks = y.reshape(operator.groups, -1, *y.shape[1:])
+    return np.einsum("gio,go...->gi...", inverse.astype(y.dtype), blocks).reshape(-1, *y.shape[1:])

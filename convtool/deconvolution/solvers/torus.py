@@ -22,14 +22,13 @@ import numpy as np
 
 from convtool import fft, spectral
 from convtool.deconvolution.solvers.inverses import adjoint
-from convtool.deconvolution.solvers.scene import Scene, filled, gain_of_constant
+from convtool.deconvolution.solvers.scene import Scene, filled, first_guess
 
 if TYPE_CHECKING:
     from convtool.geometry import Geometry
     from convtool.observation import Observation
 
 _USES = 400  # transforms of the grid that an iterative method takes, about
-_FAINT = 0.1  # share of the norm by which a constant must come through for the data to be a first guess
 
 
 def is_torus(geometry: Geometry) -> bool:
@@ -130,15 +129,12 @@ class Torus(Scene):
         return np.pad(inside, [(0, 0), *margins], mode="edge")
 
     def start(self) -> np.ndarray:
-        gain = gain_of_constant(self.operator)
-        if gain < _FAINT:
-            return np.zeros(self.shape, self.dtype)
         # The sample under the window's origin is the one that an output stands for.
         geometry = self.operator.geometry
         window = zip(self.operator.window.origin, geometry.dilation, geometry.padding, strict=True)
         shift = tuple(o * d - p for o, d, (p, _) in window)
-        first = filled(self.data, self.weights) if self.weights is not None else self.data
-        return np.roll(first, shift, axis=tuple(range(1, first.ndim))) / self.dtype.type(gain)
+        first = first_guess(filled(self.data, self.weights), self.operator, self.norm)
+        return np.roll(first, shift, axis=tuple(range(1, first.ndim)))
 
     def _placed(self, y: np.ndarray) -> np.ndarray:
         """Data [c_out, *outputs] on the torus, 0 where there are none."""

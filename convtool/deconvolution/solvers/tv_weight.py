@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from convtool.deconvolution.solvers.scene import Scene
     from convtool.observation import Observation
 
+_APART = 2.0  # how much louder than all together one channel must be to be the one that counts
 _LEAST_NOISE = 1e-3  # grey levels: data that are cleaner are taken for this noisy
 _WORTH = 0.02  # grey levels of noise from which on the weight is searched for
 _FACTOR = 0.04  # weight / variance to start from
@@ -70,6 +71,11 @@ def noise_level(observation: Observation) -> Level:
     rounding = 0.0 if observation.rounding is None else observation.rounding.level
     weights = None if observation.weights is None else observation.weights[0]
     found = noise.estimate(observation.y[0], rounding, weights)
+    for c, channel in enumerate(observation.y[0]):  # one that is much louder than all together must not be overlooked
+        seen = None if weights is None else weights[c : c + 1]
+        if len(observation.y[0]) > 1 and (seen is None or seen.any()):
+            alone = noise.estimate(channel[None], rounding, seen)
+            found = alone if alone.level > _APART * found.level else found
     return Level(found.level, found.offset, found.gain)
 
 
