@@ -76,7 +76,7 @@ class Solution:
     x: the estimate, in the data's order of axes and the computing dtype (the data's own for floats)
     stop: why the method ended, in words
     metrics: method, its resolved options, relative_residual = ||A x - y|| / ||y||, max_residual = max |A x - y|,
-        noise_gain (by how much white noise of the data is amplified, root mean square), and what the method adds
+        noise_gain of linear methods (root-mean-square amplification of white noise), and what the method adds
     notes: sentences on what to trust and what to do
     others: answers of other methods to compare x with, by the metrics' name for them
     snapshots: x after some numbers of iterations, where they were asked for

@@ -3,9 +3,10 @@
     y = M A x + noise,    each group of patches of x that look alike is nearly of low rank
 
 The strongest prior here, and the slowest. Half-quadratic splitting alternates between the data and a denoiser that
-groups patches (`solvers.patch_groups`, `solvers.patch_splitting`), from a pilot by total variation on. It knows the
-noise level from the data, takes colour channels together, and any operator: periodic, within unknown surroundings,
-continued by zeros, edges or mirrors, strided. In a volume, patches are grouped within each plane along Y and X.
+groups patches (`solvers.patch_groups`, `solvers.patch_splitting`), from a pilot by total variation on. It measures the
+noise level, takes colour channels together, and any operator: periodic, within unknown surroundings, continued by
+zeros, edges or mirrors, strided. In a volume, patches are grouped within each plane along Y and X. The work is done in
+single precision, on grey levels of 0..255, whatever the data are in.
 
 References: Zhang, Zhao, Gao 2014 (doi:10.1109/TIP.2014.2323127); Danielyan, Katkovnik, Egiazarian 2012
 (doi:10.1109/TIP.2011.2176954); Zhang et al. 2021 (doi:10.1109/TPAMI.2021.3088914).
@@ -15,8 +16,8 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convtool.deconvolution import Estimate, Stopped
 
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
     from convtool.deconvolution.solvers.patch_splitting import Schedule
     from convtool.observation import Observation
 
-_LEVELS = (25.0, 3.0)  # of denoising in the first and the last round, in grey levels
-_EFFORTS = {"low": (10, 4, 16), "normal": (18, 3, 24), "high": (30, 2, 32)}  # rounds, step of groups, patches in one
+_LAST_LEVEL = 3.0  # of denoising in the last round, in grey levels
 _GREY_PATCH, _COLOUR_PATCH = 5, 4
-_LEAST_NOISE = 1e-3  # grey levels: data that are cleaner are taken for this noisy
+_MOST = 64  # of every count: patches and groups larger than that take minutes, and gain nothing
+_LEAST_NOISE = 0.25  # grey levels, as rounding to 8 bits leaves: cleaner data are taken for this noisy
+_FAINT = 0.1  # share of the norm by which a constant must come through to be taken out
 _PILOT_WEIGHT = 0.03  # of total variation, times the variance of the noise
-_PILOT_TOL, _PILOT_LIMIT = 5e-3, 60  # of total variation, which need not be exact to show what is alike
+_PILOT_TOL, _PILOT_LIMIT = 2e-3, 200
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Options:
     patch: int | None = field(
         default=None, metadata={"help": "side of a patch in pixels (auto: 5, of several channels 4)"}
     )
-    count: int | None = field(default=None, metadata={"help": "patches in a group (auto: by the effort, 16 to 32)"})
+    count: int | None = field(default=None, metadata={"help": "patches in a group (auto: 24; 16 at effort low)"})
     reach: int = field(default=12, metadata={"help": "how far away similar patches are looked for, in pixels"})
 
 
@@ -59,9 +61,43 @@ class Reason(enum.Enum):
     DONE = "all {rounds} rounds done, from denoising at {first} to denoising at {last} grey levels"
 
 
+class _Effort(NamedTuple):
+    """The level of the first round, in grey levels; rounds, and from one grouping to the next; of groups: pixels from
+    one to the next, and patches in each."""
+
+    first_level: float
+    rounds: int
+    regroup: int
+    step: int
+    patches: int
+
+
+_EFFORTS = {
+    "low": _Effort(15.0, 10, 5, 4, 16),
+    "normal": _Effort(25.0, 14, 5, 3, 24),
+    "high": _Effort(25.0, 24, 2, 2, 24),
+}
+
+
+class _GreyLevels(NamedTuple):
+    """y' = (y - A c) / unit and A' = A / norm, for which x = c + scale x', scale = unit / norm; c is constant."""
+
+    observation: Observation
+    unit: float
+    scale: float
+    constant: np.ndarray
+
+    def restored(self, x: np.ndarray) -> np.ndarray:
+        """x from x' in single precision."""
+        dtype = self.constant.dtype
+        return self.constant + x.astype(dtype) * dtype.type(self.scale)
+
+
 def solve(observation: Observation, options: Options) -> Estimate:
     """The estimate for data y [n, c_out, *outputs]."""
     import numpy as np
+
+    from convtool.deconvolution.solvers.whiteness import doubt
 
     _check(options)
     answers = [_solved(image, options, n + 1, len(observation.y)) for n, image in enumerate(observation.images())]
@@ -73,7 +109,9 @@ def solve(observation: Observation, options: Options) -> Estimate:
         {"rounds": last["rounds"], "first": f"{last['first_level']:.3g}", "last": f"{last['last_level']:.3g}"},
     )
     measured: dict[str, Any] = {name: each[0] if len(each) == 1 else each for name, each in found.items()}
-    return Estimate(np.stack([x for x, _ in answers]), stop, measured)
+    doubts = [doubt(metrics["whiteness"], metrics["discrepancy"]) for _, metrics in answers]
+    notes = tuple(dict.fromkeys(said for said in doubts if said is not None))
+    return Estimate(np.stack([x for x, _ in answers]), stop, measured, notes)
 
 
 def _check(options: Options) -> None:
@@ -85,8 +123,8 @@ def _check(options: Options) -> None:
     least = {"rounds": 1, "patch": 2, "count": 2, "reach": 1}
     for name, value in least.items():
         given = getattr(options, name)
-        if given is not None and given < value:
-            raise SettingError(f"method non-local: {name} must be at least {value}, got {given}")
+        if given is not None and not value <= given <= _MOST:
+            raise SettingError(f"method non-local: {name} must be at least {value} and at most {_MOST}, got {given}")
 
 
 def _solved(observation: Observation, options: Options, image: int, images: int) -> tuple[np.ndarray, dict[str, Any]]:
@@ -97,9 +135,10 @@ def _solved(observation: Observation, options: Options, image: int, images: int)
     from convtool.deconvolution.solvers.total_variation import TotalVariation
     from convtool.deconvolution.solvers.tv_weight import noise_level
 
-    scene = scenes.of(observation)
+    grey = _in_grey_levels(observation)
     noise = noise_level(observation).level if options.noise is None else options.noise
-    level = max(noise / scene.unit, _LEAST_NOISE)
+    level = max(noise / grey.unit, _LEAST_NOISE)
+    scene = scenes.of(grey.observation)
     strength = patch_splitting.chosen_strength(scene, level) if options.strength is None else options.strength
     schedule = _schedule(observation, options, strength)
 
@@ -107,7 +146,7 @@ def _solved(observation: Observation, options: Options, image: int, images: int)
         tell(Step(number, schedule.rounds, change, image, images))
 
     pilot = TotalVariation(scene).minimise(_PILOT_WEIGHT * level**2, _PILOT_TOL, _PILOT_LIMIT).x
-    x = patch_splitting.restore(scene, pilot, level, schedule, watch)
+    x = scene.leave(patch_splitting.restore(scene, pilot, level, schedule, watch))
     metrics = {
         "noise": noise,
         "noise_source": "measured" if options.noise is None else "given",
@@ -119,7 +158,56 @@ def _solved(observation: Observation, options: Options, image: int, images: int)
         "first_level": schedule.first,
         "last_level": schedule.last,
     }
-    return scene.leave(x), metrics
+    restored = grey.restored(x)
+    return restored, metrics | _left(observation, restored, noise)
+
+
+def _left(observation: Observation, x: np.ndarray, noise: float) -> dict[str, float]:
+    """What x leaves of the data of one image: how much, over the noise level, and how far from white."""
+    import numpy as np
+
+    from convtool.deconvolution.solvers.whiteness import whiteness
+
+    weights = None if observation.weights is None else observation.weights[0]
+    residual = observation.operator.forward(x) - observation.y[0]
+    residual = residual if weights is None else weights * residual
+    count = residual.size if weights is None else max(float(weights.sum(dtype=np.float64)), 1.0)
+    left = float(np.sqrt(np.square(residual / (noise or 1.0), dtype=np.float64).sum() / count))
+    return {"discrepancy": left if noise else 0.0, "whiteness": whiteness(residual, weights)}
+
+
+def _in_grey_levels(observation: Observation) -> _GreyLevels:
+    """The problem without the constant in it, in single precision: the denoiser's, and enough beside the noise.
+
+    Groups are chosen, not computed: the least difference may change one. So the unit of the data must leave no trace in
+    what is compared, which rounding to single precision after the division by it brings about.
+    """
+    import numpy as np
+
+    from convtool.deconvolution.solvers import scene as scenes
+    from convtool.kernel import Kernel
+    from convtool.observation import Rounding
+
+    operator, y = observation.operator, observation.y[0]
+    unit, norm = scenes.unit_of(observation), scenes.norm_of(operator)
+    constant = np.zeros((operator.in_shape[0], *[1] * (y.ndim - 1)), y.dtype)
+    gains = np.abs(operator.kernel.taps.sum(axis=tuple(range(3, operator.kernel.taps.ndim)))) / norm
+    if gains.shape[1:] == (1, 1) and gains.min() > _FAINT:
+        seen = np.ones_like(y) if observation.weights is None else observation.weights[0]
+        ones = operator.forward(np.ones(operator.in_shape, y.dtype))
+        axes = tuple(range(1, y.ndim))
+        sums = ((seen * each).sum(axis=axes, keepdims=True, dtype=np.float64) for each in (y, ones))
+        constant = np.divide(*sums).astype(y.dtype)
+        y = y - constant * ones
+    kernel = Kernel(operator.kernel.taps / norm, operator.kernel.origin)
+    single = replace(
+        observation,
+        y=(y / y.dtype.type(unit)).astype(np.float32)[None],
+        operator=replace(operator, kernel=kernel, dtype=np.dtype(np.float32)),
+        weights=None if observation.weights is None else observation.weights.astype(np.float32),
+        rounding=Rounding.to(np.dtype(np.uint8)),
+    )
+    return _GreyLevels(single, unit, unit / norm, constant)
 
 
 def _schedule(observation: Observation, options: Options, strength: float) -> Schedule:
@@ -128,11 +216,14 @@ def _schedule(observation: Observation, options: Options, strength: float) -> Sc
     from convtool.deconvolution.solvers.patch_splitting import Schedule
 
     is_grey = observation.operator.in_shape[0] == 1
-    rounds, step, count = _EFFORTS[observation.effort]
+    effort = _EFFORTS[observation.effort]
     size = (_GREY_PATCH if is_grey else _COLOUR_PATCH) if options.patch is None else options.patch
+    count = effort.patches if options.count is None else options.count
     return Schedule(
-        *_LEVELS,
-        rounds=rounds if options.rounds is None else options.rounds,
+        first=effort.first_level,
+        last=_LAST_LEVEL,
+        rounds=effort.rounds if options.rounds is None else options.rounds,
         strength=strength,
-        layout=Layout(size, count if options.count is None else options.count, min(step, size), options.reach),
+        regroup=effort.regroup,
+        layout=Layout(size, count, min(effort.step, size), options.reach),
     )

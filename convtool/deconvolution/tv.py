@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _TOL = {"low": 1e-2, "normal": 5e-3, "high": 2e-3}  # at 1e-2 up to 0.3 dB are missing where there is little noise
 _LIMIT = 500
 _TILE = 1 << 22  # samples of data, all channels together, that are solved at once
-_NOT_WHITE = 0.12  # whiteness, times the discrepancy's square, from which on the kernel is in doubt
 
 
 @dataclass(frozen=True)
@@ -154,11 +153,11 @@ def _summed(answers: list[_Answer]) -> dict[str, Any]:
 
 def _doubts(choice: Choice, metrics: dict[str, Any]) -> tuple[str, ...]:
     """What speaks against the kernel: what is left of the data is not white, or nothing but a tiny weight fits them."""
-    if metrics["whiteness"] * metrics["discrepancy"] ** 2 > _NOT_WHITE:
-        return (
-            "this kernel is hardly the one that made the data (or their noise is not white): what it cannot explain of"
-            f" them is correlated, whiteness {metrics['whiteness']:.2g} where white noise has 0",
-        )
+    from convtool.deconvolution.solvers.whiteness import doubt
+
+    said = doubt(metrics["whiteness"], metrics["discrepancy"])
+    if said is not None:
+        return (said,)
     if choice.is_odd:
         return (
             "this kernel is hardly the one that made the data, it may be too wide: they are predicted best with next to"

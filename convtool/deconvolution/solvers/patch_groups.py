@@ -24,6 +24,7 @@ References: Dong, Shi, Li 2013 (doi:10.1109/TIP.2012.2221729); Zhang, Zhao, Gao 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ from convtool import boundary, fft
 
 _TILE = (16, 32)  # groups: their patches stay in the cache of a core
 _PRODUCT = 1 << 18  # multiplications of a product, above which BLAS would start threads of its own in each of ours
-_CONDITION = np.float32(1e6)  # of the matrices that single precision is to invert
+_BLOCK = 5  # rows of a matrix below twice of which it is inverted as it is
+_CONDITION = np.float32(3e4)  # of the matrices that single precision is to invert
 _TAPER = 2.0  # of the Kaiser window on a patch
 
 
@@ -183,7 +185,9 @@ def _denoised(
     """The weighted sum [c, Y, X] of a tile's patches, each where it came from, and of the weights [Y, X]."""
     table = _patches(x, size)
     groups = table[members]
-    means = groups.mean(axis=1, keepdims=True)
+    means = (
+        np.full((1, members.shape[1]), 1 / members.shape[1], np.float32) @ groups
+    )  # several times as fast as .mean()
     groups -= means
     filters, weights = _filters(groups, sigma, shrinkage)
     groups = filters @ groups
@@ -201,15 +205,40 @@ def _filters(groups: np.ndarray, sigma: float, shrinkage: Shrinkage) -> tuple[np
     edge = (sigma * (count**0.5 + groups.shape[2] ** 0.5)) ** 2
     a /= np.maximum(shrinkage.threshold * edge, total / _CONDITION, dtype=np.float32)
     a[:, diagonal, diagonal] += 1
-    f = np.linalg.inv(a)
+    f = _inverses(a)
     np.negative(f, out=f)
     f[:, diagonal, diagonal] += 1
     for _ in range(shrinkage.smoothsteps):
-        square = f @ f.transpose(0, 2, 1)
+        square = f @ f
         f *= -2
         f[:, diagonal, diagonal] += 3
         f = square @ f
     return f, 1 / (1 + np.trace(f, axis1=1, axis2=2))
+
+
+def _inverses(a: np.ndarray) -> np.ndarray:
+    """Of symmetric positive definite matrices [n, k, k], by blocks: for k = 24 in half of LAPACK's time.
+
+    With a = [[P, Q], [Q^T, S]], R = P^-1 Q and C = (S - Q^T R)^-1 it is [[P^-1 + R C R^T, -R C], [-C R^T, C]].
+    """
+    k = a.shape[1] // 2
+    if k < _BLOCK:
+        return np.linalg.inv(a)
+    out = np.empty_like(a)
+    p = _inverses(a[:, :k, :k])
+    r = p @ a[:, :k, k:]
+    c = out[:, k:, k:] = _inverses(a[:, k:, k:] - a[:, k:, :k] @ r)
+    rc = r @ c
+    np.add(p, rc @ r.transpose(0, 2, 1), out=out[:, :k, :k])
+    np.negative(rc, out=out[:, :k, k:])
+    out[:, k:, :k] = out[:, :k, k:].transpose(0, 2, 1)
+    return out
+
+
+@functools.lru_cache(8)
+def _window(size: tuple[int, int]) -> np.ndarray:
+    """The weights of a patch's pixels."""
+    return np.outer(np.kaiser(size[0], _TAPER), np.kaiser(size[1], _TAPER)).astype(np.float32)
 
 
 def _gathered(groups: np.ndarray, members: np.ndarray, weights: np.ndarray, places: int) -> np.ndarray:
@@ -226,7 +255,7 @@ def _overlapped(sums: np.ndarray, shape: tuple[int, ...], size: tuple[int, int])
     high, wide = rows - size[0] + 1, columns - size[1] + 1
     values = sums[:, :-1].reshape(high, wide, c, *size).transpose(2, 0, 1, 3, 4)
     each = sums[:, -1].reshape(high, wide)
-    window = np.outer(np.kaiser(size[0], _TAPER), np.kaiser(size[1], _TAPER)).astype(np.float32)
+    window = _window(size)
     total, weight = np.zeros(shape, np.float32), np.zeros((rows, columns), np.float32)
     for i, j in np.ndindex(*size):
         place = (slice(i, i + high), slice(j, j + wide))

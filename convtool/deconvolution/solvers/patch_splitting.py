@@ -25,7 +25,7 @@ from convtool.deconvolution.solvers.patch_groups import Layout, PatchGroups, Shr
 if TYPE_CHECKING:
     from convtool.deconvolution.solvers.scene import Scene
 
-_TOL, _STEPS = 1e-4, 4  # of conjugate gradients in one round, which start from the last one's x
+_TOL, _STEPS = 0.1, 12  # of conjugate gradients in one round, relative to the residual that it begins with
 _REFERENCE = (6.0, 0.2)  # s and strength at which the noise in x is looked at
 _SLOPE, _STRENGTHS = 0.32, (0.13, 0.25)  # strength / (noise in x / s), and its bounds
 _SHIFTS = ((0, 0), (1, 2), (2, 1), (1, 0), (2, 2), (0, 1), (1, 1), (2, 0), (0, 2))
@@ -106,8 +106,8 @@ def fitted(scene: Scene, v: np.ndarray, gamma: float, start: np.ndarray) -> np.n
     def precondition(r: np.ndarray) -> np.ndarray:
         return scene.precondition(r, gamma)
 
-    right = scene.adjoint(scene.masked(scene.data)) + weight * v
-    return conjugate_gradient.solve(normal, right, precondition, start, _TOL, _STEPS)
+    right = scene.adjoint(scene.masked(scene.data - scene.forward(start))) + weight * (v - start)
+    return start + conjugate_gradient.solve(normal, right, precondition, np.zeros_like(start), _TOL, _STEPS)
 
 
 def _planes(x: np.ndarray) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ import numpy as np
 from convtool import fft
 
 REACH = 4  # lags to each side, on every axis
+_NOT_WHITE = 0.12  # whiteness, times the discrepancy's square, from which on the kernel is in doubt
 
 
 def whiteness(residual: np.ndarray, weights: np.ndarray | None) -> float:
@@ -32,6 +33,19 @@ def whiteness(residual: np.ndarray, weights: np.ndarray | None) -> float:
     window = np.ix_(*(_lags(n) for n in shape))
     return float(
         np.mean([_measure(each, _seen(weights, c, shape), transform, window) for c, each in enumerate(residual)])
+    )
+
+
+def doubt(measure: float, discrepancy: float) -> str | None:
+    """What to say of a residual of this whiteness, and this many times the noise level; None of one that may be noise.
+
+    With the right kernel the product of one and the other's square was 0.063 at most.
+    """
+    if measure * discrepancy**2 <= _NOT_WHITE:
+        return None
+    return (
+        "this kernel is hardly the one that made the data (or their noise is not white): what it cannot explain of them"
+        f" is correlated, whiteness {measure:.2g} where white noise has 0"
     )
 
 
