@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _EXACT = 1e-3  # of the signal: noise of the pseudo-inverse up to which it is the answer
 _DAMPED, _TELLING = 0.1, 0.01  # of the norm; share of the frequencies below it from which on they tell the noise
-_SECONDS = 45.0  # that non-local takes for a million samples on two cores, about
+_SECONDS = 28.0  # that non-local takes for a million samples on two cores, about
 _WORTH = {"low": 0.0, "normal": 8.0, "high": 120.0}  # seconds that a better result is worth, by effort
 _CLIPPED = 1e-3  # share of saturated pixels above which data are no counts
 _DARK = 0.25  # share of the signal's range below which half of the pixels of a frame with a background lie
