@@ -15,7 +15,7 @@ import skimage.data
 import convtool
 from convtool import deconvolution
 from convtool.deconvolution import tikhonov, wiener
-from convtool.deconvolution.solvers import filters, periodicity, progress
+from convtool.deconvolution.solvers import conjugate_gradient, filters, periodicity, progress
 from convtool.errors import ConvtoolError
 from convtool.fft import fast_length
 
@@ -359,3 +359,74 @@ def test_least_squares_stays_the_way_for_other_operators() -> None:
     with pytest.raises(ConvtoolError, match="least-squares"):
         convtool.deconvolve(picture(), KERNEL, method="pinv", boundary="edge")
     assert deconvolution.methods.load("tikhonov").Options().weight is None
+
+
+# Gaussian crops, whose surroundings hide what the kernel damps --------------------------------------------------------
+
+
+def gaussian(sigma: float) -> np.ndarray:
+    n = np.arange(-round(3 * sigma), round(3 * sigma) + 1)
+    line = np.exp(-(n**2) / (2 * sigma**2))
+    return np.outer(line, line) / line.sum() ** 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("sigma", [2, 5, 8])
+def test_no_gaussian_crop_comes_out_worse_than_it_went_in(sigma: int, method: str) -> None:
+    scene = skimage.data.camera()[40:360, 60:400].astype(np.float64)
+    inside = np.s_[60:220, 40:220]
+    truth, y = scene[inside], convtool.convolve(scene, gaussian(sigma))[inside]
+    noisy = y + np.random.default_rng(0).normal(size=y.shape)
+    for data in (
+        y,
+        y.astype(np.float32),
+        np.rint(y).astype(np.uint8),
+        np.clip(np.rint(noisy), 0, 255).astype(np.uint8),
+    ):
+        found = convtool.deconvolve(data, gaussian(sigma), method=method, boundary="unknown")
+        assert psnr(found.x, truth) > psnr(y, truth) + 1.5
+        assert "limit" not in found.stop
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-16, 1e-14])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_weight_that_regularises_nothing_warns_of_nothing(weight: float, dtype: str) -> None:
+    y = convtool.convolve(skimage.data.camera()[40:140, 60:170].astype(dtype), gaussian(8))[20:-20, 20:-20]
+    found = convtool.deconvolve(
+        y, gaussian(8), method=tikhonov.Options(weight=weight), boundary="unknown", effort="low"
+    )
+    assert np.isfinite(found.x).all()
+
+
+def test_steps_that_only_rounding_takes_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = convtool.convolve(picture(), BLUR)[4:-4, 4:-4]
+    expected = convtool.deconvolve(y, BLUR, method=tikhonov.Options(weight=0.01), boundary="unknown").x
+    for wrong in (np.nan, np.inf, -1e3):
+        monkeypatch.setattr(conjugate_gradient, "solve", lambda normal, right, *_, w=wrong: w * right)
+        found = convtool.deconvolve(y, BLUR, method=tikhonov.Options(weight=0.01), boundary="unknown")
+        assert "continued smoothly" in found.stop
+        assert relative(found.x, expected) < 0.5
+
+
+@pytest.mark.parametrize("boundary", ["unknown", "periodic", "edge"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_mask_that_leaves_one_pixel_gives_a_constant(method: str, boundary: str) -> None:
+    y, mask = np.random.default_rng(1).random((2, 33, 47)) + 1, np.ones((2, 33, 47), bool)
+    y[1, 0, 0], mask[1] = 1.3, False
+    mask[1, 0, 0] = True
+    for kernel in (np.ones((3, 3)) / 9, np.ones((5, 5)) / 25, np.ones((1, 9)) / 9):
+        how: dict[str, Any] = {"method": method, "boundary": boundary}
+        found = convtool.deconvolve(y, kernel, mask=mask, axes="NYX", **how).x
+        np.testing.assert_allclose(found[1], 1.3, rtol=1e-6)
+        np.testing.assert_array_equal(found[0], convtool.deconvolve(y[0], kernel, mask=mask[0], **how).x)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_mixed_constants_are_unmixed_in_the_frame(method: str) -> None:
+    kernel = np.zeros((2, 2, 3, 3))
+    kernel[0, 0], kernel[1, 1], kernel[0, 1, 1, 1], kernel[1, 0, 0, 1] = 1 / 9, 2 / 9, 0.2, -0.1
+    y = np.ones((2, 20, 22)) * np.array([5.0, 3.0])[:, None, None]
+    expected = np.linalg.solve(kernel.sum((2, 3)), [5.0, 3.0])[:, None, None]
+    for boundary in ("unknown", "periodic", "edge", "reflect", "symmetric"):
+        found = convtool.deconvolve(y, kernel, method=method, boundary=boundary, axes="CYX").x
+        np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), rtol=1e-6)

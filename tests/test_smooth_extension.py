@@ -102,3 +102,14 @@ def test_the_prediction_filter_is_the_inverses_first_column() -> None:
     dense = np.where(lags >= 0, first[np.abs(lags)], first[np.abs(lags)].conj())
     column = np.linalg.inv(dense)[:, 0]
     np.testing.assert_allclose(prediction_filter(first[:, None])[:, 0], column / np.sqrt(column[0].real), atol=1e-12)
+
+
+@pytest.mark.parametrize(("sigma", "width", "weight"), [(8, 51, 1e-12), (8, 51, 1e-20), (12, 80, 1e-20)])
+def test_a_strip_that_is_nearly_singular_is_solved_for_a_matrix_nearby(sigma: int, width: int, weight: float) -> None:
+    """What a weak prior on the Laplacian leaves of data from a Gaussian: Q from 1 down to less than 1e-16."""
+    wave = 2 * np.pi * np.hypot(np.fft.fftfreq(256)[:, None], np.fft.fftfreq(40))
+    left = weight * wave**4
+    Q = np.divide(left, np.exp(-((wave * sigma) ** 2)) + left, out=np.zeros_like(wave), where=wave > 0)
+    r = np.random.default_rng(3).normal(size=(width, 40))
+    found = Strip(np.fft.ifft2(Q).real, 0, width).solved(r)
+    assert 0 < np.vdot(r, found) < 1e13 * np.vdot(r, r)

@@ -59,7 +59,7 @@ def solve(observation: Observation, options: Options) -> Estimate:
     rule = _rule(options, regularised.steps_of(observation))
     parts, answers = regularised.solved(observation, rule, is_chosen=options.weight is None)
     choices: list[Choice] = [answer.prior.found for answer in answers]
-    weights = [choice.weight * parts.norm * parts.norm for choice in choices]
+    weights = [answer.prior.times * answer.prior.found.weight * parts.norm * parts.norm for answer in answers]
     metrics = {
         "weight": weights[0] if len(weights) == 1 else weights,
         "weight_source": "chosen by generalised cross-validation" if options.weight is None else "given",

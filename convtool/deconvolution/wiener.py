@@ -59,7 +59,7 @@ def solve(observation: Observation, options: Options) -> Estimate:
     parts, answers = regularised.solved(observation, rule, is_chosen=given is None)
     gains = [answer.noise_gain for answer in answers]
     metrics = {"operator_norm": parts.norm, "noise_gain": math.hypot(*gains) / math.sqrt(len(gains))}
-    fits = [answer.prior.found for answer in answers] if given is None else []
+    fits = [_raised(answer.prior.found, answer.prior.times) for answer in answers] if given is None else []
     x = np.stack([answer.x for answer in answers])
     stop = Stopped(*regularised.worst(answers))
     notes = _crops(parts, x, observation) if given is None and stop.reason is regularised.Reason.DIRECT else ()
@@ -68,21 +68,29 @@ def solve(observation: Observation, options: Options) -> Estimate:
 
 def _rule(given: float | None, steps: tuple[float, ...]) -> Rule:
     """Noise over signal, given or of the likeliest power law; 0 at frequency 0."""
+    import numpy as np
+
     from convtool.deconvolution.solvers.powerlaw import fit, radii
     from convtool.deconvolution.solvers.regularised import Prior
 
     def rule(parts: Decomposition, y: np.ndarray, seen: np.ndarray | None) -> Prior:
-        law = fit(parts, y, steps) if given is None else None
-        nu, exponent = (law.nu, law.exponent) if law is not None else ((given or 0.0) / parts.norm / parts.norm, 0.0)
+        law = fit(parts, y, steps, seen) if given is None else None
+        white = (given or 0.0) / parts.norm / parts.norm
 
         def ratio(waves: Sequence[np.ndarray]) -> np.ndarray:
-            found = nu * radii([w / h for w, h in zip(waves, steps, strict=True)]) ** exponent
+            radius = radii([w / h for w, h in zip(waves, steps, strict=True)])
+            found = law.at(radius) if law is not None else np.full_like(radius, white)
             found[(0,) * found.ndim] = 0
             return found
 
         return Prior(ratio, law)
 
     return rule
+
+
+def _raised(law: PowerLaw, times: float) -> PowerLaw:
+    """The law with more noise."""
+    return law._replace(noise_to_signal=times * law.noise_to_signal, noise_level=math.sqrt(times) * law.noise_level)
 
 
 def _crops(parts: Decomposition, x: np.ndarray, observation: Observation) -> tuple[str, ...]:

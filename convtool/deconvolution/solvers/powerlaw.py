@@ -6,6 +6,10 @@ With components c = U^H y^ at radial frequency r (1 at the Nyquist frequency), t
 
 and minimises  sum log E + |c|^2 / E  over a (in closed form), p and nu. Components are gathered into bins of
 (log s^2, log r): wide ones for a search over a grid, narrow ones for the descent from its best point.
+
+Where a part of the torus was not seen, what is supposed of it is no signal and no white noise, and strongly blurred
+data would be explained by a p and a nu that no scene has. There p is at least 1, nu at least 1e-7 (of float64 1e-8),
+and the ratio that at least, times r^4.
 """
 
 from __future__ import annotations
@@ -19,7 +23,9 @@ from convtool import fft
 from convtool.deconvolution.solvers.filters import Decomposition
 
 _WIDE, _NARROW = 8, 50  # bins in a factor of e
-_STEEPEST = 6.0
+_STEEPEST, _FLATTEST = 6.0, 1.0  # exponents; the latter where a part was not seen
+_LEAST_EXPONENT = 4  # of the least ratio there
+_LEAST = {4: 1e-7, 8: 1e-8}  # nu where a part was not seen, for data of so many bytes
 _EXPONENTS, _LEVELS = 13, 61
 
 
@@ -35,13 +41,18 @@ class _Bins(NamedTuple):
 class PowerLaw(NamedTuple):
     """noise_to_signal: noise power / signal power over all frequencies but 0; noise_level: the noise's standard
     deviation in the data's unit; exponent: p; ratio: noise / signal at each frequency, [*half, 1]; nu: the ratio at the
-    Nyquist frequency. Ratios of noise to signal are in units of the operator's norm squared."""
+    Nyquist frequency; least: of nu. Ratios of noise to signal are in units of the operator's norm squared."""
 
     noise_to_signal: float
     noise_level: float
     exponent: float
     ratio: np.ndarray
     nu: float = 0.0
+    least: float = 0.0
+
+    def at(self, radius: np.ndarray) -> np.ndarray:
+        """The ratio of noise to signal at radial frequencies."""
+        return np.maximum(self.nu * radius**self.exponent, self.least * radius**_LEAST_EXPONENT)
 
 
 def radial_frequencies(grid: tuple[int, ...]) -> np.ndarray:
@@ -57,10 +68,13 @@ def radii(waves: Sequence[np.ndarray]) -> np.ndarray:
     return np.sqrt(np.where(squares > 0, squares, 1.0))
 
 
-def fit(parts: Decomposition, y: np.ndarray, steps: Sequence[float] | None = None) -> PowerLaw:
+def fit(
+    parts: Decomposition, y: np.ndarray, steps: Sequence[float] | None = None, seen: np.ndarray | None = None
+) -> PowerLaw:
     """The most likely power law and noise of one image's data y [c_out, *grid].
 
-    `steps`: distances of samples along the axes, the finest of which is 1; all alike without.
+    `steps`: distances of samples along the axes, the finest of which is 1; all alike without. `seen` [c_out, *grid]:
+    what of y was observed; without, all of it.
     """
     grid = parts.operator.geometry.grid
     waves = fft.angular_frequencies(grid)
@@ -69,29 +83,33 @@ def fit(parts: Decomposition, y: np.ndarray, steps: Sequence[float] | None = Non
     if not (energy * counts).any():
         return PowerLaw(0.0, 0.0, 0.0, np.zeros_like(radius))
     wide, narrow = (_gathered(energy, s2, radius, counts, resolution) for resolution in (_WIDE, _NARROW))
-    floor = 2 * np.log(np.finfo(parts.s.dtype).eps)
-    exponent, log_nu = _likeliest(wide, narrow, (floor, np.log(1e8)))
+    least = 0.0 if seen is None else _LEAST[parts.s.dtype.itemsize]
+    exponents = 0.0 if seen is None else _FLATTEST, _STEEPEST
+    levels = float(np.log(least or np.finfo(parts.s.dtype).eps ** 2)), float(np.log(1e8))
+    exponent, log_nu = _likeliest(wide, narrow, exponents, levels)
     nu = float(np.exp(log_nu))
     scale = float((narrow.energy / (narrow.s2 * narrow.r**-exponent + nu)).sum() / narrow.number.sum())
-    ratio = nu * radius**exponent
-    weights = np.broadcast_to(fft.multiplicity(grid)[:, None], ratio.shape).ravel()[1:]
+    weights = np.broadcast_to(fft.multiplicity(grid)[:, None], radius.shape).ravel()[1:]
     mean_signal = float((weights / radius.ravel()[1:] ** exponent).sum() / max(weights.sum(), 1))
     noise = float(np.sqrt(scale * nu / np.prod(grid)))
-    return PowerLaw(nu / mean_signal if mean_signal else 0.0, noise, exponent, ratio, nu)
+    law = PowerLaw(nu / mean_signal if mean_signal else 0.0, noise, exponent, radius, nu, least)
+    return law._replace(ratio=law.at(radius))
 
 
-def _likeliest(wide: _Bins, narrow: _Bins, levels: tuple[float, float]) -> tuple[float, float]:
+def _likeliest(
+    wide: _Bins, narrow: _Bins, exponents: tuple[float, float], levels: tuple[float, float]
+) -> tuple[float, float]:
     """The exponent and log nu of the greatest likelihood: the best of a grid, then downhill."""
     from scipy.optimize import minimize
 
-    exponents, tried = np.linspace(0, _STEEPEST, _EXPONENTS), np.linspace(*levels, _LEVELS)
-    scores = np.array([_score(p, tried, wide) for p in exponents])
+    powers, tried = np.linspace(*exponents, _EXPONENTS), np.linspace(*levels, _LEVELS)
+    scores = np.array([_score(p, tried, wide) for p in powers])
     i, j = np.unravel_index(int(np.argmin(scores)), scores.shape)
     found = minimize(
         lambda at: _score(at[0], at[1:], narrow)[0],
-        (exponents[i], tried[j]),
+        (powers[i], tried[j]),
         method="Nelder-Mead",
-        bounds=((0, _STEEPEST), levels),
+        bounds=(exponents, levels),
         options={"xatol": 1e-5, "fatol": 1e-12},
     )
     return float(found.x[0]), float(found.x[1])

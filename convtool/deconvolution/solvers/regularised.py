@@ -9,8 +9,11 @@ with ratio a function of the angular frequencies (a weight times a penalty, or n
     zeros, edges, mirrors around     conjugate gradients in the frame, where f are the frequencies of its cosines:
                                      differences end at the frame
 
-Where the ratio is to be chosen from the data, that is done on a torus: on the data continued smoothly, and once more
-when what lies outside has been found for the first choice.
+Where the ratio is to be chosen from the data, that is done on a torus: on the data continued smoothly, and again when
+what lies outside has been found for the last choice, until the choice stays. What the smooth continuation gets wrong
+looks like detail that the kernel has damped, so the first choice may be far too small; it is multiplied by 30 for that.
+And a choice is raised until the least error that the data have, by rounding or by what is supposed of the unseen,
+varies in the result by a tenth of what the data do at most.
 """
 
 from __future__ import annotations
@@ -35,6 +38,12 @@ _TOL = {"low": 3e-2, "normal": 1e-2, "high": 1e-6}  # of what was not seen; the 
 _FRAME_TOL = {"low": 1e-3, "normal": 1e-4, "high": 1e-8}
 _LIMIT = {"low": 50, "normal": 300, "high": 2000}
 _ROUNDING = 30.0
+_FIRST = 30.0  # times the choice made on the data continued smoothly
+_CHOICES = {"low": 3, "normal": 6, "high": 10}
+_SUPPOSED = {4: 1e-4, 8: 5e-5}  # least error of the data over their variation, for numbers of so many bytes
+_AMPLIFIED = 0.1  # of the data's variation: what the least error may become in the result
+_DOUBLINGS = 100
+_STAYS = 1.2  # factor by which a choice differs at most from one that is the same
 
 
 class Reason(enum.Enum):
@@ -45,16 +54,25 @@ class Reason(enum.Enum):
         "solved frequency by frequency, together with the data that were not seen, which took {steps} steps of"
         " conjugate gradients to a relative residual of {residual}"
     )
+    CONTINUED = (
+        "solved in one step, frequency by frequency, for the data continued smoothly: conjugate gradients did not find"
+        " the data that were not seen, since rounding hides what they would have to be"
+    )
     REACHED = "relative residual of the normal equations reached {residual} after {steps} steps of conjugate gradients"
     LIMIT = "stopped at the limit of {steps} steps of conjugate gradients: relative residual {residual}, not {tol}"
 
 
 class Prior(NamedTuple):
     """ratio: of angular frequencies that broadcast against each other, 0 the first of each axis, in units of the
-    operator's norm squared; found: what a method wants to know of its choice."""
+    operator's norm squared; found: what a method wants to know of its choice; times: by what that was raised since."""
 
     ratio: Callable[[Sequence[np.ndarray]], np.ndarray]
     found: Any
+    times: float = 1.0
+
+    def at(self, waves: Sequence[np.ndarray]) -> np.ndarray:
+        """The ratio, raised."""
+        return self.times * self.ratio(waves)
 
 
 # A prior for the decomposition of a circulant operator, an image's data [c_out, *torus], and which of them were seen
@@ -121,18 +139,39 @@ class _Image(NamedTuple):
         """The prior, chosen on completed data, and these."""
         y, seen = self.surface.started(self.observation.y[0], _only(self.observation.weights))
         completion = Completion(self.parts, self.surface, y, seen)
-        prior = self.rule(self.parts, completion.y, seen)
-        if self.is_chosen:
-            completion.improve(self._on_torus(prior), _TOL["low"], _LIMIT["low"])
-            prior = self.rule(self.parts, completion.y, seen)
+        if not self.is_chosen:
+            return self.rule(self.parts, y, seen), completion
+        prior = self._raised(completion.y, seen)
+        last = _FIRST * self._on_torus(prior)
+        for _ in range(_CHOICES[self.observation.effort]):
+            completion.improve(last, _TOL["low"], _LIMIT["low"])
+            prior = self._raised(completion.y, seen)
+            before, last = last, self._on_torus(prior)
+            if np.all((last <= _STAYS * before) & (before <= _STAYS * last)):
+                break
         return prior, completion
+
+    def _raised(self, y: np.ndarray, seen: np.ndarray) -> Prior:
+        """The prior chosen for data y [c_out, *torus], no weaker than their least error allows."""
+        prior = self.rule(self.parts, y, seen)
+        ratio, parts = self._on_torus(prior), self.parts
+        varying = _variation(y, seen, not ratio.flat[0]) if _variation(y, seen, True) else 0.0
+        rounding = self.observation.rounding
+        least = max(rounding.level if rounding else 0.0, _SUPPOSED[y.itemsize] * varying)
+        number = fft.multiplicity(parts.operator.geometry.grid)[:, None]
+        for doubled in range(_DOUBLINGS):
+            gain = (np.square(parts.factors(2.0**doubled * ratio), dtype=np.float64) * number).sum()
+            gain *= parts.operator.groups / len(parts.s) / y.size
+            if least * gain**0.5 <= _AMPLIFIED * varying or not varying:
+                break
+        return prior._replace(times=2.0**doubled)
 
     def _in_frame(self) -> Answer:
         effort = self.observation.effort
         prior, _ = self._chosen()
         operator, scene = self.observation.operator, Folded(self.observation)
         waves = np.ix_(*(np.pi * np.arange(n) / n for n in scene.shape[1:]))
-        ratio = (prior.ratio(waves) * (self.parts.norm / scene.norm) ** 2).astype(scene.dtype)
+        ratio = (prior.at(waves) * (self.parts.norm / scene.norm) ** 2).astype(scene.dtype)
         limits = _FRAME_TOL[effort], _LIMIT[effort]
         is_helpful = (
             operator.geometry.boundary == "zero" and operator.kernel.taps.shape[1] >= scene.shape[0] / operator.groups
@@ -157,10 +196,11 @@ class _Image(NamedTuple):
 
     def _ended(self, x: np.ndarray, prior: Prior, G: np.ndarray, reason: Reason, steps: Steps, tol: float) -> Answer:
         reached = reason if steps.number < _LIMIT[self.observation.effort] else Reason.LIMIT
+        reached = reached if steps.is_useful else Reason.CONTINUED
         return Answer(x, prior, noise_gain(G, self.parts.operator), reached, steps, tol)
 
     def _on_torus(self, prior: Prior) -> np.ndarray:
-        return prior.ratio(fft.angular_frequencies(self.parts.operator.geometry.grid))[..., None]
+        return prior.at(fft.angular_frequencies(self.parts.operator.geometry.grid))[..., None]
 
     def _watch(self, effort: str) -> conjugate_gradient.Watch:
         def watch(number: int, residual: float) -> None:
@@ -173,6 +213,13 @@ def steps_of(observation: Observation) -> tuple[float, ...]:
     """Distances of samples along the axes, the finest of which is 1."""
     spacing = observation.spacing or (1.0,) * len(observation.operator.geometry.grid)
     return tuple(h / min(spacing) for h in spacing)
+
+
+def _variation(y: np.ndarray, seen: np.ndarray, is_about_mean: bool) -> float:
+    """The root mean square of the seen data of all channels, or of their deviations from the channels' means."""
+    found = [plane[each].astype(np.float64) for plane, each in zip(y, seen, strict=True) if each.any()]
+    squares = [np.square(plane - plane.mean() * is_about_mean).sum() for plane in found]
+    return float(np.sqrt(sum(squares) / sum(map(len, found))))
 
 
 def _only(weights: np.ndarray | None) -> np.ndarray | None:

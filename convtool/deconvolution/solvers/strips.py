@@ -7,7 +7,8 @@ of the filter's taps at distances 0 .. m - 1. Levinson's recursion gives the pre
     T^-1 = ( L(a) L(a)^H - L(b) L(b)^H ) / E,      b = (0, conj(a[m-1]), ..., conj(a[1])),
 
 L(a) the lower triangular Toeplitz matrix with first column a: four convolutions along the strip, for which it is padded
-to twice its width.
+to twice its width. A T that is nearly singular, as those of weak priors are, is loaded on its diagonal, or the
+recursion would lose all of its digits: the inverse is then that of a matrix nearby.
 
 References: Levinson 1946 (doi:10.1002/sapm1946251261); Gohberg and Semencul 1972, in Kailath and Sayed 1995
 (doi:10.1137/1037082).
@@ -19,6 +20,8 @@ import numpy as np
 
 from convtool import fft
 
+_LOAD = 1e-10  # of a component's diagonal, added to it
+_NOISE = 1e-13  # of the largest component's diagonal, added to all: what the transform's rounding leaves in them
 _LEAST = 1e-14  # of the first: a prediction error that rounding has made negative becomes this
 
 
@@ -55,12 +58,14 @@ class Strip:
 
 def prediction_filter(taps: np.ndarray) -> np.ndarray:
     """a / sqrt(E) [m, *components] for Hermitian Toeplitz matrices whose first columns are taps [m, *components]."""
-    error = taps[0].real.copy()
+    error = (1 + _LOAD) * taps[0].real
+    error = np.maximum(error + _NOISE * error.max(), np.finfo(np.float64).tiny)
     least = _LEAST * error
     a = np.zeros(taps.shape, np.complex128)
     a[0] = 1
     for i in range(1, len(taps)):
         reflection = -np.einsum("l...,l...->...", a[:i], taps[i:0:-1]) / error
+        reflection /= np.maximum(np.abs(reflection), 1)  # is below 1 but for rounding
         a[1 : i + 1] += reflection * a[i - 1 :: -1].conj()
         error = np.maximum(error * (1 - np.abs(reflection) ** 2), least)
     return a / np.sqrt(error)

@@ -7,7 +7,8 @@ frequency by frequency. So z solves (R z)_unseen = -(R y)_unseen, and x is the p
 unknown surroundings, masked pixels and strides, for two transforms a step. On the margin around a frame, the strips
 across each axis are solved exactly and added up as preconditioner (Schwarz), other unseen samples are divided by the
 diagonal; z starts as the smooth extension, whose residual is what "relative" refers to. After few steps the image in
-the frame is that of the limit.
+the frame is that of the limit. Steps that did not lower < y + z, R (y + z) >, as rounding makes them where R is nearly
+singular, are taken back.
 
 Reference: Reeves 2005 (doi:10.1109/TIP.2005.854474) for unseen data as unknowns; Toselli and Widlund 2005
 (doi:10.1007/b137868) for Schwarz methods.
@@ -35,10 +36,11 @@ _ROUNDING = 30.0  # residuals of so many eps of the data are rounding
 
 
 class Steps(NamedTuple):
-    """How many steps an iteration took, and the residual it left, relative to the start's."""
+    """How many steps an iteration took, the residual it left, relative to the start's, and whether they were of use."""
 
     number: int
     residual: float
+    is_useful: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,7 @@ class Completion:
             nonlocal last
             last = Steps(number, residual * size / self._reference)
             if watch is not None:
-                watch(*last)
+                watch(last.number, last.residual)
 
         right = -self._residual(R, self.y)
         size = float(np.linalg.norm(right))
@@ -125,8 +127,13 @@ class Completion:
             buffer.flat[self._unseen] = z
             return self._residual(R, buffer)
 
-        precondition = self._preconditioner(R)
-        found = conjugate_gradient.solve(normal, right, precondition, np.zeros_like(right), goal / size, limit, watched)
+        with np.errstate(all="ignore"):  # what is not finite is of no use
+            precondition = self._preconditioner(R)
+            start = np.zeros_like(right)
+            found = conjugate_gradient.solve(normal, right, precondition, start, goal / size, limit, watched)
+            change = float(np.vdot(found, normal(found)) - 2 * np.vdot(found, right))
+        if not change <= 0:
+            return last._replace(is_useful=False)
         self.y.flat[self._unseen] += found
         return last
 
