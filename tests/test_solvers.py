@@ -16,6 +16,7 @@ import scipy.ndimage
 import skimage.data
 
 import convtool
+from convtool import fft
 from convtool.deconvolution import tikhonov
 from convtool.deconvolution.solvers import crossvalidation, filters, inverses, periodicity, powerlaw
 from convtool.errors import DataError, SettingError
@@ -85,7 +86,7 @@ def test_a_filter_is_the_dense_regularised_solve(layer: Convolution, weight: flo
     parts, a = filters.decompose(layer), dense(layer)
     y = np.random.default_rng(1).normal(size=(2, *layer.out_shape))
     eye, laplacian = np.eye(layer.in_shape[0]), oracles.laplacian_matrix(layer.geometry.grid)
-    spectrum = tikhonov.penalty_spectrum("laplacian", layer.geometry.grid)[..., None]
+    spectrum = tikhonov.penalised("laplacian", fft.angular_frequencies(layer.geometry.grid), (1.0, 1.0))[..., None]
     pairs: Any = [(np.kron(eye, laplacian), spectrum), (np.eye(a.shape[1]), 1.0)]
     for penalty, squared in pairs:
         found = filters.filtered(parts.filter(weight * squared), y, layer)
@@ -322,7 +323,7 @@ def gaussian(sigma: float) -> np.ndarray:
 
 
 KERNELS = {"gaussian": gaussian(2.0), "box": np.full((5, 9), 1 / 45), "motion": np.eye(11) / 11}
-PENALTY = tikhonov.penalty_spectrum("laplacian", GRID)[..., None]
+PENALTY = tikhonov.penalised("laplacian", fft.angular_frequencies(GRID), (1.0, 1.0))[..., None]
 
 
 @functools.cache
@@ -561,7 +562,7 @@ def test_the_fit_recovers_noise_and_exponent(exponent: float, level: float, kern
     signal = float(x.var()) / 9  # the operator is three times the kernel that made the data
     norm = 3.0
     assert found.noise_to_signal * norm**2 == pytest.approx(level**2 / signal, rel=0.35)
-    radius = powerlaw.radial_frequencies(grid)
+    radius = powerlaw.radii(fft.angular_frequencies(grid))
     ratio = found.ratio[..., 0]
     np.testing.assert_allclose(ratio / ratio[0, -1], (radius / radius[0, -1]) ** found.exponent, rtol=1e-6)
 
@@ -601,5 +602,5 @@ def test_radial_frequencies_are_those_of_the_grid(grid: tuple[int, ...]) -> None
     axes = np.meshgrid(*map(np.fft.fftfreq, grid), indexing="ij")
     expected = np.sqrt(sum(np.square(2 * f) for f in axes))[..., : grid[-1] // 2 + 1]
     expected.flat[0] = 2 / max(grid)  # the nearest other frequency
-    np.testing.assert_allclose(powerlaw.radial_frequencies(grid), expected, rtol=1e-12)
-    assert powerlaw.radial_frequencies((1, 1)).tolist() == [[1.0]]
+    np.testing.assert_allclose(powerlaw.radii(fft.angular_frequencies(grid)), expected, rtol=1e-12)
+    assert powerlaw.radii(fft.angular_frequencies((1, 1))).tolist() == [[1.0]]

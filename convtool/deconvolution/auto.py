@@ -81,24 +81,32 @@ def _exact(observation: Observation, levels: list[Noise]) -> Choice | None:
     operator = observation.operator
     if observation.weights is not None or not operator.geometry.is_circulant or not periodic.is_affordable(operator):
         return None
-    inverse, parts = periodic.inverse(operator), filters.decompose(operator)
-    gain = inverse.noise_gain * inverse.norm
-    worst = 0.0
-    for y, found in zip(observation.y, levels, strict=True):
-        worst = max(worst, _amplified(y, found, gain, parts))
-        if not worst < _EXACT:
-            return None
+    inverse = periodic.inverse(operator)
+    gains = [inverse.noise_gain * inverse.norm / _contrast(y) for y in observation.y]
+    rounded = [_rounded(y, found) for y, found in zip(observation.y, levels, strict=True)]
+    if max(gain * least for gain, least in zip(gains, rounded, strict=True)) >= _EXACT:
+        return None  # told without a look at the spectrum
+    parts = filters.decompose(operator)
+    noise = [_white(y, found, parts) for y, found in zip(observation.y, levels, strict=True)]
+    worst = max(gain * max(each) for gain, *each in zip(gains, rounded, noise, strict=True))
+    if not worst < _EXACT:
+        return None
     reason = f"the exact inverse was taken: noise and rounding become {100 * worst:.2g} % of the signal in it"
     return Choice("pinv", (reason,))
 
 
-def _amplified(y: np.ndarray, found: Noise, gain: float, parts: Decomposition) -> float:
-    """Noise and rounding of one image in the pseudo-inverse, over the image's standard deviation."""
+def _contrast(y: np.ndarray) -> float:
+    """The standard deviation of an image's data; 1 for constant ones."""
     import numpy as np
 
-    signal = float(np.std(y, dtype=np.float64)) or 1.0
-    least = max(found.rounding, float(np.finfo(y.dtype).eps) * float(np.abs(y).max())) * gain / signal
-    return least if least >= _EXACT else max(least, _white(y, found, parts) * gain / signal)
+    return float(np.std(y, dtype=np.float64)) or 1.0
+
+
+def _rounded(y: np.ndarray, found: Noise) -> float:
+    """The least noise that an image's data can have: rounding, to integers or in floats."""
+    import numpy as np
+
+    return max(found.rounding, float(np.finfo(y.dtype).eps) * float(np.abs(y).max()))
 
 
 def _white(y: np.ndarray, found: Noise, parts: Decomposition) -> float:

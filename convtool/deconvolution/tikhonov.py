@@ -89,13 +89,6 @@ def _rule(options: Options, steps: tuple[float, ...]) -> Rule:
     return rule
 
 
-def penalty_spectrum(penalty: str, grid: tuple[int, ...]) -> np.ndarray:
-    """|L|^2 on the half spectrum of a grid."""
-    from convtool import fft
-
-    return penalised(penalty, fft.angular_frequencies(grid), (1.0,) * len(grid))
-
-
 def penalised(penalty: str, waves: Sequence[np.ndarray], steps: Sequence[float]) -> np.ndarray:
     """|L|^2 at angular frequencies that broadcast against each other."""
     import numpy as np

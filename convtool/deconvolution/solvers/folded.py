@@ -81,9 +81,6 @@ class Folded(Scene):
     def leave(self, x: np.ndarray) -> np.ndarray:
         return x * self.dtype.type(self.scale)
 
-    def enter(self, x: np.ndarray) -> np.ndarray:
-        return x / self.dtype.type(self.scale)
-
     def start(self) -> np.ndarray:
         geometry = self.operator.geometry
         y = first_guess(filled(self._lit(), self.weights), self.operator, self.norm)

@@ -55,13 +55,11 @@ class PowerLaw(NamedTuple):
         return np.maximum(self.nu * radius**self.exponent, self.least * radius**_LEAST_EXPONENT)
 
 
-def radial_frequencies(grid: tuple[int, ...]) -> np.ndarray:
-    """|f| on the half spectrum, 1 at the Nyquist frequency of an axis, and at frequency 0 that of the nearest other."""
-    return radii(fft.angular_frequencies(grid))
-
-
 def radii(waves: Sequence[np.ndarray]) -> np.ndarray:
-    """The same for angular frequencies that broadcast against each other, 0 the first of each axis."""
+    """|f| at angular frequencies that broadcast against each other, 0 the first of each axis.
+
+    1 is the Nyquist frequency of an axis; frequency 0 takes the value of the nearest other.
+    """
     squares = sum((np.square(w / np.pi) for w in waves), np.zeros(np.broadcast_shapes(*(w.shape for w in waves))))
     if squares.size > 1:
         squares.flat[0] = squares.ravel()[1:].min()

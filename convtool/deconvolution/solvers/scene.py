@@ -98,10 +98,6 @@ class Scene(abc.ABC):
         """x in the user's units on the operator's grid."""
 
     @abc.abstractmethod
-    def enter(self, x: np.ndarray) -> np.ndarray:
-        """An image on the operator's grid, in the user's units, as one of the scene; continued where that is larger."""
-
-    @abc.abstractmethod
     def start(self) -> np.ndarray:
         """A first x: the data themselves, continued smoothly where nothing was seen."""
 

@@ -123,11 +123,6 @@ class Torus(Scene):
     def leave(self, x: np.ndarray) -> np.ndarray:
         return x[self._inside] * self.dtype.type(self.scale)
 
-    def enter(self, x: np.ndarray) -> np.ndarray:
-        inside = x / self.dtype.type(self.scale)
-        margins = [(0, n - m) for n, m in zip(self.grid, x.shape[1:], strict=True)]
-        return np.pad(inside, [(0, 0), *margins], mode="edge")
-
     def start(self) -> np.ndarray:
         # The sample under the window's origin is the one that an output stands for.
         geometry = self.operator.geometry
