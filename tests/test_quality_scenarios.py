@@ -52,6 +52,20 @@ def test_a_valid_blur_is_the_loop_convolution_of_the_larger_scene_at_the_frame(s
     np.testing.assert_array_equal(truth, scene[frame])
 
 
+@pytest.mark.parametrize("size", KERNEL_SIZES)
+def test_mostly_seen_is_where_half_of_the_light_reached_the_frame(size: tuple[int, int]) -> None:
+    kernel, frame = asymmetric(size, seed=5) ** 3, (8, 7)
+    kernel /= kernel.sum()
+    sent = np.zeros(frame)  # of a point at each pixel, by the loop convolution of the frame with nothing outside
+    for at in np.ndindex(frame):
+        point = np.zeros((1, 1, *frame))
+        point[0, 0, *at] = 1
+        sent[at] = convolve_loop(point, kernel[None, None], boundary="zero").sum()
+    case = Case("", "", "", np.zeros(frame), np.zeros(frame), kernel, "unknown", 1.0, 0.0)
+    np.testing.assert_array_equal(case.mostly_seen(), sent >= 0.5)
+    assert 0 < case.mostly_seen().sum() <= sent.size
+
+
 def test_a_frame_is_the_middle_of_its_surroundings_with_the_same_noise() -> None:
     scene = np.random.default_rng(3).random((140, 120, 3))
     rng = np.random.default_rng(4)

@@ -108,6 +108,8 @@ def report(name: str, cases: tuple[Case, ...], results: list[Result], every: boo
     measure = "psnr" if name == "levin-like" else "gain"
     parts = [f"\n## {name}: {len(cases)} cases, {seconds:.0f} s\n", tables.summary(results, inputs)]
     parts += ["", tables.by_kind(results, measure, inputs)]
+    if any(result.border is not None for result in results):
+        parts += ["", tables.by_kind([r for r in results if r.border is not None], "border", inputs)]
     if every:
         parts += ["", tables.by_case(results)]
     return "\n".join(parts)

@@ -41,7 +41,8 @@ class Task:
 class Result:
     """What a task found; numbers are None where there is nothing to say, all of them where it failed.
 
-    regret: dB lost against the oracle weight. border: dB lost against the same contender on the larger exposure
+    regret: dB lost against the oracle weight. border: dB lost against the same contender on the larger exposure;
+    seen_border: that over the pixels whose light mostly reached the frame
     """
 
     task: Task
@@ -56,6 +57,7 @@ class Result:
     oracle_weight: float | None = None
     regret: float | None = None
     border: float | None = None
+    seen_border: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -78,7 +80,7 @@ def measured(task: Task) -> Result:
             weight, best = climbed(lambda w: case.psnr(contenders.answer(task.name, case, w).x), answer.weight)
             result = replace(result, oracle_weight=weight, regret=best - case.psnr(answer.x))
         if task.surroundings and case.surroundings:
-            result = replace(result, border=surrounded(task.name, case) - case.psnr(answer.x))
+            result = replace(result, **borders(task.name, case, answer.x))
         return result
     except Exception as error:  # a contender under construction must not take the others' figures away
         return Result(task, case.name, case.kind, error=f"{type(error).__name__}: {error}")
@@ -110,11 +112,18 @@ def _scored(task: Task, case: Case, answer: contenders.Answer, seconds: float) -
     )
 
 
-def surrounded(name: str, case: Case) -> float:
-    """PSNR within the frame of what a contender makes of the larger exposure."""
-    around = case.surroundings
+def borders(name: str, case: Case, x: np.ndarray) -> dict[str, float]:
+    """By how much x falls behind, within the frame, what its contender makes of the larger exposure: the border losses.
+
+    Over the whole frame, and over the pixels whose light mostly reached it: what was hardly seen, nobody can restore.
+    """
+    around, seen = case.surroundings, case.mostly_seen()
     assert around is not None
-    return case.psnr(contenders.answer(name, replace(case, data=around.data, truth=around.truth)).x[around.inside])
+    best = contenders.answer(name, replace(case, data=around.data, truth=around.truth)).x[around.inside]
+    return {
+        "border": case.psnr(best) - case.psnr(x),
+        "seen_border": case.psnr(best, seen) - case.psnr(x, seen),
+    }
 
 
 def climbed(quality: Callable[[float], float], start: float) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.signal import fftconvolve
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +78,21 @@ class Case:
         )
         return x[inside], truth[inside]
 
-    def psnr(self, x: np.ndarray) -> float:
-        """10 log10(peak^2 / mean square error) of an estimate, in dB."""
+    def psnr(self, x: np.ndarray, where: np.ndarray | None = None) -> float:
+        """10 log10(peak^2 / mean square error) of an estimate, in dB; over the pixels `where`, for cases uncropped."""
         estimate, truth = self.scored(x)
-        error = float(np.mean((estimate - truth) ** 2))
+        error = float(np.mean((estimate - truth) ** 2, where=True if where is None else where))
         return 10 * math.log10(self.peak**2 / error) if error else math.inf
+
+    def mostly_seen(self) -> np.ndarray:
+        """Where at least half of a pixel's light reached the frame: sum of the kernel over m with j + m - o in it."""
+        spatial = self.truth.shape[: self.kernel.ndim]
+        share = fftconvolve(np.ones(spatial), self.kernel[(slice(None, None, -1),) * self.kernel.ndim])
+        first = [n - 1 - n // 2 for n in self.kernel.shape]
+        share = share[tuple(slice(f, f + n) for f, n in zip(first, spatial, strict=True))]
+        return np.broadcast_to(
+            (share >= 0.5).reshape(*spatial, *(1,) * (self.truth.ndim - len(spatial))), self.truth.shape
+        )
 
     def gain(self, x: np.ndarray) -> float:
         """How many dB an estimate is better than the data themselves."""

@@ -8,16 +8,17 @@ import numpy as np
 
 from .bench import Result
 
-HEADS = ("contender", "cases", "PSNR", "gain", "least", "SSIM", "seconds", "weight", "regret", "most", "border")
+HEADS = ("contender", "cases", "PSNR", "gain", "least", "SSIM", "seconds", "weight", "regret", "most", "border", "seen")
 
 
 def summary(results: Sequence[Result], inputs: dict[str, float]) -> str:
     """Means over a group's cases, and what the contenders' errors say.
 
     gain and the least: dB above the input (PSNR and SSIM are means too); seconds: the median; weight: the median;
-    regret and the most: dB that the oracle weight would have gained; border: dB that known surroundings would have
+    regret and the most: dB that the oracle weight would have gained; border: dB that known surroundings would have;
+    seen: the same over the pixels at least half of whose light reached the frame
     """
-    rows = [["(input)", str(len(inputs)), f"{np.mean(list(inputs.values())):.2f}", *[""] * 8]]
+    rows = [["(input)", str(len(inputs)), f"{np.mean(list(inputs.values())):.2f}", *[""] * 9]]
     errors = []
     for name in dict.fromkeys(result.task.name for result in results):
         mine = [result for result in results if result.task.name == name]
@@ -44,6 +45,7 @@ def _row(name: str, done: list[Result]) -> list[str]:
         _text(np.mean, regrets, ".2f"),
         _text(np.max, regrets, ".2f"),
         _text(np.mean, _values(done, "border"), ".2f"),
+        _text(np.mean, _values(done, "seen_border"), ".2f"),
     ]
 
 
