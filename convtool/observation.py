@@ -82,6 +82,12 @@ class Observation:
             )
         return self.y
 
+    def idle_spacing(self, method: str) -> tuple[str, ...]:
+        """What to say of a spacing that a method has no use for."""
+        if len(set(self.spacing or ())) < 2:
+            return ()
+        return (f"the spacing plays no part in method {method}: it is for methods that smooth (tv, tikhonov, wiener)",)
+
 
 def check_boundary(mode: str) -> None:
     """Raises SettingError for a name that is no boundary of data."""

@@ -106,6 +106,24 @@ def test_what_does_not_fit_is_refused(folder: Path) -> None:
     assert "pinv inverts periodic data" in refused(folder, *arguments[:-6], "--method", "pinv", "--boundary", "unknown")
 
 
+def test_a_spacing_that_plays_no_part_is_told_of(folder: Path) -> None:
+    files = [
+        "deconvolve",
+        folder / "y.png",
+        "-k",
+        folder / "k.npy",
+        "-o",
+        folder / "x.npy",
+        "--report",
+        folder / "r.json",
+    ]
+    for method in ("pinv", "rl", "non-local", "tv"):
+        boundary = "periodic" if method == "pinv" else "unknown"
+        succeed(*files, "--method", method, "--boundary", boundary, "--spacing", "2,1")
+        notes = report(folder / "r.json")["notes"]
+        assert any(f"spacing plays no part in method {method}" in note for note in notes) == (method != "tv")
+
+
 def test_clipped_highlights_are_told_of(folder: Path) -> None:
     y = iio.imread(folder / "y.png")
     y[10:14, 10:20] = 255

@@ -108,6 +108,53 @@ def test_every_boundary_is_taken(boundary: str) -> None:
     assert psnr(found, x) > psnr(y, x) + (3 if boundary != "zero" else 6)
 
 
+def test_the_strength_follows_noise_and_kernel() -> None:
+    """A wide kernel leaves x less of the noise, which can be told from patches with less smoothing."""
+    y = photograph()
+    found = {}
+    for side, noise in ((15, 4.0), (5, 4.0), (2, 4.0), (3, 0.25), (3, 2.0)):
+        built = model.build(y, box(side), boundary="periodic", is_data=True)
+        scene = scenes.of(deconvolution.observe(built, y, "periodic"))
+        found[side, noise] = patch_splitting.chosen_strength(scene, noise / scene.unit)
+        options = non_local.Options(rounds=1, noise=noise)
+        metrics = convtool.deconvolve(y, box(side), method=options, boundary="periodic").metrics
+        assert metrics["strength"] == pytest.approx(found[side, noise], rel=0.02)
+        assert metrics["strength_source"] == "chosen by noise and kernel"
+    assert found[15, 4.0] == pytest.approx(0.13)
+    assert found[2, 4.0] == pytest.approx(0.25)
+    assert 0.15 < found[5, 4.0] < 0.2
+    assert found[3, 0.25] < 0.8 * found[3, 2.0]
+
+
+def test_patches_of_colours_are_smaller_and_groups_at_low_effort() -> None:
+    y = noisy(photograph(30, 34), 3.0)
+
+    def layout(data: np.ndarray, **how: Any) -> tuple[int, int]:
+        metrics = convtool.deconvolve(
+            data, box(3), boundary="periodic", method=non_local.Options(rounds=1), **how
+        ).metrics
+        return metrics["patch"], metrics["count"]
+
+    assert layout(y) == (5, 24)
+    assert layout(np.stack([y] * 3), axes="CYX") == (4, 24)
+    assert layout(y, effort="low") == (5, 16)
+
+
+def test_a_wrong_kernel_is_doubted_and_the_right_one_is_not() -> None:
+    def gaussian(sigma: float) -> np.ndarray:
+        row = np.exp(-(np.arange(-6, 7) ** 2) / 2 / sigma**2)
+        return np.outer(row, row) / row.sum() ** 2
+
+    x = photograph(130, 130, 150, 150)
+    y = np.rint(noisy(scipy.ndimage.convolve(x, gaussian(1.5))[8:-8, 8:-8], 1.0)).clip(0, 255).astype(np.uint8)
+
+    def is_doubted(sigma: float) -> bool:
+        notes = convtool.deconvolve(y, gaussian(sigma), boundary="unknown", **QUICK).notes
+        return any("hardly the one that made the data" in note for note in notes)
+
+    assert [is_doubted(sigma) for sigma in (1.2, 1.5, 2.6)] == [True, False, True]
+
+
 def test_channels_help_each_other() -> None:
     x = skimage.data.astronaut()[20:110, 180:270].transpose(2, 0, 1).astype(float)
     y = noisy(convtool.convolve(x, box(5)), 6.0)
@@ -124,6 +171,39 @@ def test_a_volume_is_grouped_plane_by_plane() -> None:
     found = convtool.deconvolve(y, kernel, axes="ZYX", boundary="periodic", **QUICK).x
     assert found.shape == x.shape
     assert psnr(found, x) > psnr(y, x) + 2
+
+
+def test_a_large_image_is_solved_tile_by_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = photograph(100, 280, 100, 120)
+    y = np.round(noisy(scipy.ndimage.convolve(x, BLUR), 1.0))
+    how: dict[str, Any] = {"method": non_local.Options(rounds=4), "boundary": "unknown"}
+    whole = convtool.deconvolve(y, BLUR, **how)
+    assert "tiles" not in whole.metrics
+    monkeypatch.setattr(non_local, "_TILE", y.size * 7 // 10)
+    steps: list[Step | str] = []
+    with watched(steps.append):
+        tiled = convtool.deconvolve(y, BLUR, **how)
+    assert tiled.metrics["tiles"] == 2
+    assert tiled.metrics["strength"] == pytest.approx(whole.metrics["strength"], rel=0.05)
+    assert tiled.metrics["whiteness"] == pytest.approx(whole.metrics["whiteness"], abs=0.02)
+    assert tiled.metrics["discrepancy"] == pytest.approx(whole.metrics["discrepancy"], rel=0.02)
+    assert np.sqrt(np.mean((tiled.x - whole.x) ** 2)) < 0.5
+    assert psnr(tiled.x, x) > psnr(whole.x, x) - 0.05
+    told = [(step.image, step.images) for step in steps if isinstance(step, Step)]
+    assert told == [(1, 2)] * 4 + [(2, 2)] * 4
+    assert "tiles" not in convtool.deconvolve(y, BLUR, **(how | {"boundary": "periodic"})).metrics
+
+
+def test_what_is_left_of_the_data_is_measured() -> None:
+    x = photograph(60, 70)
+    y = noisy(scipy.ndimage.convolve(x, box(3), mode="wrap"), 2.0)
+    mask = np.random.default_rng(1).random(y.shape) > 0.2
+    for unit in (1.0, 1e-3):
+        found = convtool.deconvolve(
+            unit * y, box(3), method=non_local.Options(noise=2 * unit, rounds=6), boundary="periodic", mask=mask
+        )
+        left = (scipy.ndimage.convolve(found.x, box(3), mode="wrap") - unit * y)[mask]
+        assert found.metrics["discrepancy"] == pytest.approx(np.sqrt(np.mean(left**2)) / (2 * unit), rel=1e-3)
 
 
 def test_rows_are_taken() -> None:

@@ -240,6 +240,50 @@ def test_kernels_that_sharpen_or_differentiate_are_no_error(taps: np.ndarray) ->
     assert judged(y, np.multiply.outer(taps, taps)).boundary in ("periodic", "unknown")
 
 
+def gaussian(sigma: float) -> np.ndarray:
+    reach = int(3 * sigma + 1)
+    row = np.exp(-(np.arange(-reach, reach + 1) ** 2) / 2 / sigma**2)
+    return np.multiply.outer(row, row) / row.sum() ** 2
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee"])
+def test_a_small_blur_is_told_from_none_by_the_step_that_it_makes(name: str) -> None:
+    """Inside photographs there are few steps as sharp as a seam: only the kernel says how they are blurred."""
+    for kernel_of, sigma in ((gaussian(0.6), 0), (gaussian(0.6), 12)):
+        y = eight_bits(wrapped(photograph(name), kernel_of), sigma)
+        assert judged(y, kernel_of).boundary == "periodic"
+        crop = eight_bits(signal.fftconvolve(photograph(name), kernel_of, mode="valid"), sigma)
+        assert judged(crop, kernel_of).boundary == "unknown"
+
+
+def test_the_sharpest_edge_to_expect_is_a_step_blurred_by_the_kernel() -> None:
+    """By those inside, this periodic image could be anything."""
+    y = eight_bits(wrapped(photograph("cell"), kernel("box")), 4)
+    assert judged(y, kernel("box")).boundary == "periodic"
+
+
+@pytest.mark.parametrize("name", ["camera", "coffee"])
+def test_where_any_join_could_be_an_edge_nothing_is_said(name: str) -> None:
+    """A sharpened step is as sharp as a crop's jump."""
+    sharpen = np.array([[0, -1, 0], [-1, 5.0, -1], [0, -1, 0]])
+    for sigma in (0, 4, 12):
+        result = judged(eight_bits(wrapped(photograph(name), sharpen), sigma), sharpen)
+        assert (result.boundary, result.is_sure) == ("unknown", False)
+        assert result.sureness == 0.5
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_noise_on_borders_that_are_alike_is_no_evidence(step: int) -> None:
+    """A dark frame, a little brighter on one side, under noise: no crop of it is ever taken for periodic."""
+    taps = kernel("gaussian")
+    scene = np.full((230, 250), 60.0)
+    scene[:, 125:] += step
+    scene[70:160, 70:180] = photograph("astronaut")[:90, :110]
+    for seed in range(6):
+        y = eight_bits(signal.fftconvolve(scene[30:-30, 30:-30], taps, mode="valid"), 12, seed)
+        assert judged(y, taps).boundary == "unknown"
+
+
 def test_a_blurred_step_is_the_kernels_sum() -> None:
     spread = np.array([1.0, 4, 2])
     step = surroundings._blurred_step(spread, 4)

@@ -335,6 +335,18 @@ def gaussian(sigma: float) -> np.ndarray:
     return np.outer(axis, axis) / axis.sum() ** 2
 
 
+@pytest.mark.parametrize(("noise", "least"), [(0.0, 35.0), (0.01, 33.5), (0.1, 31.5)])
+def test_floats_with_next_to_no_noise_are_restored_too(noise: float, least: float) -> None:
+    """The weight is tiny then, and the minimum far from the data: tikhonov has 37.0, 33.7 and 31.5 dB there."""
+    kernel = gaussian(1.5)
+    part = np.s_[40:240, 60:260]
+    y, truth = scipy.ndimage.convolve(camera(), kernel)[part], camera()[part]
+    y += np.random.default_rng(6).normal(0, noise, y.shape)
+    found = convtool.deconvolve(y, kernel, method="tv", boundary="unknown")
+    assert psnr(found.x, truth) > least
+    assert not found.notes
+
+
 def test_the_weight_is_not_a_share_of_the_noise_alone() -> None:
     shares = []
     for sigma, noise in ((0.6, 6.0), (2.0, 1.0)):

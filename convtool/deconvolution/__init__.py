@@ -224,12 +224,10 @@ def _warned(found: Surroundings) -> tuple[str, ...]:
 def _found(built: Model, data: np.ndarray) -> Surroundings:
     """The boundary of data [n, c_out, *grid] as far as they tell: that of the image that decides."""
     from convtool.deconvolution.solvers import surroundings
-    from convtool.observation import UNKNOWN
 
     spread = built.operator.line_spreads()
     found = [surroundings.found(image, [len(line) for line in spread], spread) for image in data]
-    unknown = [each for each in found if each.boundary == UNKNOWN]
-    return min(unknown or found, key=lambda each: each.sureness)
+    return min(found, key=lambda each: each.sureness)
 
 
 def observe(

@@ -97,7 +97,7 @@ def solve(observation: Observation, options: Options) -> Estimate:
             "norm": float(np.linalg.norm(periodic.ravel().astype(np.float64))),
         }
         notes += _compared(metrics["periodic"]["relative_residual"], max(answer.residual for answer in found))
-    return Estimate(x, stop, metrics, tuple(notes), others)
+    return Estimate(x, stop, metrics, (*notes, *observation.idle_spacing("least-squares")), others)
 
 
 def _check(options: Options) -> None:

@@ -4,9 +4,9 @@
 
 The strongest prior here, and the slowest. Half-quadratic splitting alternates between the data and a denoiser that
 groups patches (`solvers.patch_groups`, `solvers.patch_splitting`), from a pilot by total variation on. It measures the
-noise level, takes colour channels together, and any operator: periodic, within unknown surroundings, continued by
-zeros, edges or mirrors, strided. In a volume, patches are grouped within each plane along Y and X. The work is done in
-single precision, on grey levels of 0..255, whatever the data are in.
+noise level, takes colour channels together, and any operator: periodic, within unknown surroundings (large images tile
+by tile: `solvers.tiles`), continued by zeros, edges or mirrors, strided. In a volume, patches are grouped within each
+plane along Y and X. The work is done in single precision, on grey levels of 0..255, whatever the data are in.
 
 References: Zhang, Zhao, Gao 2014 (doi:10.1109/TIP.2014.2323127); Danielyan, Katkovnik, Egiazarian 2012
 (doi:10.1109/TIP.2011.2176954); Zhang et al. 2021 (doi:10.1109/TPAMI.2021.3088914).
@@ -34,6 +34,7 @@ _LEAST_NOISE = 0.25  # grey levels, as rounding to 8 bits leaves: cleaner data a
 _FAINT = 0.1  # share of the norm by which a constant must come through to be taken out
 _PILOT_WEIGHT = 0.03  # of total variation, times the variance of the noise
 _PILOT_TOL, _PILOT_LIMIT = 2e-3, 200
+_TILE = 1 << 19  # samples of data, all channels together, that are solved at once
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,6 @@ _EFFORTS = {
 class _GreyLevels(NamedTuple):
     """y' = (y - A c) / unit and A' = A / norm, for which x = c + scale x', scale = unit / norm; c is constant."""
 
-    observation: Observation
     unit: float
     scale: float
     constant: np.ndarray
@@ -97,10 +97,9 @@ def solve(observation: Observation, options: Options) -> Estimate:
     """The estimate for data y [n, c_out, *outputs]."""
     import numpy as np
 
-    from convtool.deconvolution.solvers.whiteness import doubt
-
     _check(options)
-    answers = [_solved(image, options, n + 1, len(observation.y)) for n, image in enumerate(observation.images())]
+    images = list(observation.images())
+    answers = [_solved(image, options, n + 1, len(images)) for n, image in enumerate(images)]
     names = answers[0][1]
     found = {name: [metrics[name] for _, metrics in answers] for name in names}
     last = answers[-1][1]
@@ -109,9 +108,20 @@ def solve(observation: Observation, options: Options) -> Estimate:
         {"rounds": last["rounds"], "first": f"{last['first_level']:.3g}", "last": f"{last['last_level']:.3g}"},
     )
     measured: dict[str, Any] = {name: each[0] if len(each) == 1 else each for name, each in found.items()}
-    doubts = [doubt(metrics["whiteness"], metrics["discrepancy"]) for _, metrics in answers]
-    notes = tuple(dict.fromkeys(said for said in doubts if said is not None))
+    doubts = [_doubt(image, metrics) for image, (_, metrics) in zip(images, answers, strict=True)]
+    notes = tuple(dict.fromkeys(said for said in doubts if said is not None)) + observation.idle_spacing("non-local")
     return Estimate(np.stack([x for x, _ in answers]), stop, measured, notes)
+
+
+def _doubt(observation: Observation, metrics: dict[str, Any]) -> str | None:
+    """What speaks against the kernel, or the way round that it lies."""
+    from convtool.deconvolution.solvers import orientation, whiteness
+    from convtool.deconvolution.solvers import scene as scenes
+
+    noise = metrics["noise"]
+    return orientation.doubt(observation, noise) or whiteness.doubt(
+        metrics["whiteness"], metrics["discrepancy"], noise / scenes.unit_of(observation)
+    )
 
 
 def _check(options: Options) -> None:
@@ -128,25 +138,34 @@ def _check(options: Options) -> None:
 
 
 def _solved(observation: Observation, options: Options, image: int, images: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """x for an observation of one image, and what was measured."""
-    from convtool.deconvolution.solvers import patch_splitting
+    """x for an observation of one image, all at once or tile by tile, and what was measured."""
+    import numpy as np
+
+    from convtool.deconvolution.solvers import patch_splitting, tiles
     from convtool.deconvolution.solvers import scene as scenes
-    from convtool.deconvolution.solvers.progress import Step, tell
-    from convtool.deconvolution.solvers.total_variation import TotalVariation
     from convtool.deconvolution.solvers.tv_weight import noise_level
 
-    grey = _in_grey_levels(observation)
+    single, grey = _in_grey_levels(observation)
     noise = noise_level(observation).level if options.noise is None else options.noise
     level = max(noise / grey.unit, _LEAST_NOISE)
-    scene = scenes.of(grey.observation)
-    strength = patch_splitting.chosen_strength(scene, level) if options.strength is None else options.strength
+    parts = tiles.tiles(single, _TILE)
+    first = single if len(parts) == 1 else parts[0].observation
+    strength = options.strength or patch_splitting.chosen_strength(scenes.of(first), level)
     schedule = _schedule(observation, options, strength)
+    left: list[dict[str, float]] = []
 
-    def watch(number: int, change: float) -> None:
-        tell(Step(number, schedule.rounds, change, image, images))
+    def solved(tile: Observation) -> np.ndarray:
+        number = (image - 1) * len(parts) + len(left) + 1
+        x, found = _restored(tile, level, schedule, (number, images * len(parts)))
+        left.append(
+            {"discrepancy": found["left"] * grey.unit / noise if noise else 0.0, "whiteness": found["whiteness"]}
+        )
+        return x
 
-    pilot = TotalVariation(scene).minimise(_PILOT_WEIGHT * level**2, _PILOT_TOL, _PILOT_LIMIT).x
-    x = scene.leave(patch_splitting.restore(scene, pilot, level, schedule, watch))
+    if len(parts) == 1:
+        x = solved(single)
+    else:
+        x = tiles.blended(parts, observation.operator.in_shape, np.dtype(np.float32), solved)
     metrics = {
         "noise": noise,
         "noise_source": "measured" if options.noise is None else "given",
@@ -157,26 +176,37 @@ def _solved(observation: Observation, options: Options, image: int, images: int)
         "count": schedule.layout.count,
         "first_level": schedule.first,
         "last_level": schedule.last,
+        "discrepancy": math.sqrt(sum(each["discrepancy"] ** 2 for each in left) / len(left)),
+        "whiteness": sum(each["whiteness"] for each in left) / len(left),
     }
-    restored = grey.restored(x)
-    return restored, metrics | _left(observation, restored, noise)
+    return grey.restored(x), metrics if len(parts) == 1 else metrics | {"tiles": len(parts)}
 
 
-def _left(observation: Observation, x: np.ndarray, noise: float) -> dict[str, float]:
-    """What x leaves of the data of one image: how much, over the noise level, and how far from white."""
+def _restored(
+    observation: Observation, level: float, schedule: Schedule, number: tuple[int, int]
+) -> tuple[np.ndarray, dict[str, float]]:
+    """x' of an image or tile, in grey levels, and what it leaves of the data: how much, and how far from white."""
     import numpy as np
 
+    from convtool.deconvolution.solvers import patch_splitting
+    from convtool.deconvolution.solvers import scene as scenes
+    from convtool.deconvolution.solvers.progress import Step, tell
+    from convtool.deconvolution.solvers.total_variation import TotalVariation
     from convtool.deconvolution.solvers.whiteness import whiteness
 
-    weights = None if observation.weights is None else observation.weights[0]
-    residual = observation.operator.forward(x) - observation.y[0]
-    residual = residual if weights is None else weights * residual
-    count = residual.size if weights is None else max(float(weights.sum(dtype=np.float64)), 1.0)
-    left = float(np.sqrt(np.square(residual / (noise or 1.0), dtype=np.float64).sum() / count))
-    return {"discrepancy": left if noise else 0.0, "whiteness": whiteness(residual, weights)}
+    def watch(iteration: int, change: float) -> None:
+        tell(Step(iteration, schedule.rounds, change, *number))
+
+    scene = scenes.of(observation)
+    x = TotalVariation(scene).minimise(_PILOT_WEIGHT * level**2, _PILOT_TOL, _PILOT_LIMIT).x
+    x = patch_splitting.restore(scene, x, level, schedule, watch)
+    residual = scene.masked(scene.forward(x)) - scene.data
+    count = observation.y.size if scene.weights is None else max(float(scene.weights.sum(dtype=np.float64)), 1.0)
+    left = math.sqrt(float(np.square(residual, dtype=np.float64).sum()) / count)
+    return scene.leave(x), {"left": left, "whiteness": whiteness(residual, scene.weights)}
 
 
-def _in_grey_levels(observation: Observation) -> _GreyLevels:
+def _in_grey_levels(observation: Observation) -> tuple[Observation, _GreyLevels]:
     """The problem without the constant in it, in single precision: the denoiser's, and enough beside the noise.
 
     Groups are chosen, not computed: the least difference may change one. So the unit of the data must leave no trace in
@@ -194,7 +224,7 @@ def _in_grey_levels(observation: Observation) -> _GreyLevels:
     gains = np.abs(operator.kernel.taps.sum(axis=tuple(range(3, operator.kernel.taps.ndim)))) / norm
     if gains.shape[1:] == (1, 1) and gains.min() > _FAINT:
         seen = np.ones_like(y) if observation.weights is None else observation.weights[0]
-        ones = operator.forward(np.ones(operator.in_shape, y.dtype))
+        ones = replace(operator).forward(np.ones(operator.in_shape, y.dtype))  # a copy's spectra do not stay
         axes = tuple(range(1, y.ndim))
         sums = ((seen * each).sum(axis=axes, keepdims=True, dtype=np.float64) for each in (y, ones))
         constant = np.divide(*sums).astype(y.dtype)
@@ -207,7 +237,7 @@ def _in_grey_levels(observation: Observation) -> _GreyLevels:
         weights=None if observation.weights is None else observation.weights.astype(np.float32),
         rounding=Rounding.to(np.dtype(np.uint8)),
     )
-    return _GreyLevels(single, unit, unit / norm, constant)
+    return single, _GreyLevels(unit, unit / norm, constant)
 
 
 def _schedule(observation: Observation, options: Options, strength: float) -> Schedule:

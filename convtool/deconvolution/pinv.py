@@ -51,4 +51,4 @@ def solve(observation: Observation, options: Options) -> Estimate:
         inverse = batched_pinv(H, rcond, norm)
     G = np.moveaxis(inverse, (-2, -1), (1, 2))
     metrics = {"rcond": rcond, "operator_norm": norm, "noise_gain": noise_gain(G, operator)}
-    return Estimate(filtered(G, y, operator), Stop.DIRECT, metrics)
+    return Estimate(filtered(G, y, operator), Stop.DIRECT, metrics, observation.idle_spacing("pinv"))

@@ -65,11 +65,13 @@ def solve(observation: Observation, options: Options) -> Estimate:
     x = np.stack([run.x for run in runs])
     last = max(runs, key=lambda run: (list(Reason).index(run.reason), run.iterations))
     told = {"iterations": last.iterations, "tol": tasks[0].still, "change": last.change, "ratio": last.ratio}
-    stop = Stopped(last.reason, told | {"how": last.how})
+    stop = Stopped(last.reason, told)
     counts = {n for run in runs for n in run.snapshots}
     snapshots = {n: np.stack([run.snapshots.get(n, run.x) for run in runs]) for n in sorted(counts)}
     metrics = _measured(runs, options) | _misfit(x, runs, observation)
-    return Estimate(x, stop, metrics, (*_clipped(observation), *_told(runs, options)), snapshots=snapshots)
+    idle = () if options.tv else observation.idle_spacing("rl without tv")
+    notes = (*_clipped(observation), *_told(runs, options), *idle)
+    return Estimate(x, stop, metrics, notes, snapshots=snapshots)
 
 
 def _check(options: Options, observation: Observation) -> None:

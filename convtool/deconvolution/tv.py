@@ -5,8 +5,8 @@
 with D the forward differences along the kernel's axes (with a spacing: divided by it, in units of the finest), M the
 data that count, for any operator: periodic, within unknown surroundings, continued by zeros, edges or mirrors, strided.
 How: `solvers.total_variation`; the weight: `solvers.tv_weight`. Each image of a batch is a problem of its own; a large
-one within unknown surroundings is solved tile by tile (`solvers.tiles`). The kernel is doubted where what is left of
-the data is not white, or where they are predicted best with hardly any weight.
+one within unknown surroundings is solved tile by tile (`solvers.tiles`). The kernel is doubted where it does better
+turned (`solvers.orientation`), where its residual is not white, or where data are predicted best with hardly any weight.
 
 References: Rudin, Osher, Fatemi 1992 (doi:10.1016/0167-2789(92)90242-F) for total variation; the others in `solvers`.
 """
@@ -42,7 +42,7 @@ class Options:
     tol: float | None = field(
         default=None, metadata={"help": "relative primal and dual residual to reach (auto: 0.005, or as --effort says)"}
     )
-    limit: int = field(default=_LIMIT, metadata={"help": "most iterations"})
+    limit: int = field(default=_LIMIT, metadata={"help": "most iterations at a weight"})
 
 
 class Reason(enum.Enum):
@@ -110,12 +110,14 @@ def _solved(observation: Observation, options: Options, image: int, images: int)
         x = tiles.blended(parts, observation.operator.in_shape, observation.y.dtype, solved)
     metrics = answers[0].metrics if len(parts) == 1 else _summed(answers)
     is_converged = all(answer.is_converged for answer in answers)
-    return _Answer(x, found | metrics, is_converged, _doubts(choice, metrics) if is_converged else ())
+    doubts = _doubts(observation, choice, found | metrics) if is_converged else ()
+    return _Answer(x, found | metrics, is_converged, doubts)
 
 
 def _minimised(observation: Observation, options: Options, found: dict[str, Any], image: int, images: int) -> _Answer:
     """The minimum for one image or tile, with the weight that was found."""
     from convtool.deconvolution.solvers import scene as scenes
+    from convtool.deconvolution.solvers import tv_weight
     from convtool.deconvolution.solvers.progress import Step, tell
     from convtool.deconvolution.solvers.total_variation import TotalVariation
     from convtool.deconvolution.solvers.whiteness import whiteness
@@ -126,11 +128,14 @@ def _minimised(observation: Observation, options: Options, found: dict[str, Any]
     scene = scenes.of(observation)
     weight = found["weight"] / (scene.unit * scene.norm)
     tol = options.tol or _TOL[observation.effort]
-    minimum = TotalVariation(scene, options.nonnegative).minimise(weight, tol, options.limit, watch)
+    problem, iterations = TotalVariation(scene, options.nonnegative), 0
+    for step in tv_weight.path(weight):
+        minimum = problem.minimise(step, tol, options.limit, watch)
+        iterations += minimum.iterations
     count = observation.y.size if scene.weights is None else max(float(scene.weights.sum(dtype="f8")), 1.0)
     left = scene.unit * math.sqrt(2 * minimum.misfit / count)
     metrics = {
-        "iterations": minimum.iterations,
+        "iterations": iterations,
         "primal_residual": minimum.primal,
         "dual_residual": minimum.dual,
         "objective": (minimum.misfit + weight * minimum.variation) * scene.unit**2,
@@ -151,11 +156,14 @@ def _summed(answers: list[_Answer]) -> dict[str, Any]:
     }
 
 
-def _doubts(choice: Choice, metrics: dict[str, Any]) -> tuple[str, ...]:
-    """What speaks against the kernel: what is left of the data is not white, or nothing but a tiny weight fits them."""
-    from convtool.deconvolution.solvers.whiteness import doubt
+def _doubts(observation: Observation, choice: Choice, metrics: dict[str, Any]) -> tuple[str, ...]:
+    """What speaks against the kernel: turned it does better, its residual is not white, or only a tiny weight fits."""
+    from convtool.deconvolution.solvers import orientation, whiteness
+    from convtool.deconvolution.solvers import scene as scenes
 
-    said = doubt(metrics["whiteness"], metrics["discrepancy"])
+    level, grey = metrics["noise_level"], metrics["noise_level"] / scenes.unit_of(observation)
+    said = orientation.doubt(observation, level)
+    said = said or whiteness.doubt(metrics["whiteness"], metrics["discrepancy"], grey)
     if said is not None:
         return (said,)
     if choice.is_odd:

@@ -151,7 +151,8 @@ def _tile(
     members = [
         _nearest(table, squares, int(row) - top, part, reach, count) for row in rows for part in parts if len(part)
     ]
-    return _Tile(*box, np.concatenate(members).astype(np.int32))
+    places = np.min_scalar_type(len(squares) * width)  # 16 bits as a rule: the members are most of what is kept
+    return _Tile(*box, np.concatenate(members).astype(places))
 
 
 def _nearest(
@@ -245,7 +246,8 @@ def _gathered(groups: np.ndarray, members: np.ndarray, weights: np.ndarray, plac
     """The weighted sums of the patches at each place, [places, D], and of the weights in one more column."""
     count = members.size
     each = np.repeat(weights, members.shape[1])
-    spread = csc_array((each, members.ravel(), np.arange(count + 1, dtype=np.int32)), shape=(places, count))
+    rows = members.ravel().astype(np.int32)
+    spread = csc_array((each, rows, np.arange(count + 1, dtype=np.int32)), shape=(places, count))
     return np.concatenate([spread @ groups.reshape(count, -1), (spread @ np.ones((count, 1), np.float32))], axis=1)
 
 

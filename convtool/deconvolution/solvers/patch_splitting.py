@@ -71,6 +71,7 @@ def restore(
 ) -> np.ndarray:
     """x of a scene, from a pilot in its shape; `watch` is told the round and by how much x changed, relative."""
     x = v = pilot
+    del pilot  # by then it is one image too many
     for k, level in enumerate(schedule.levels().tolist()):
         if k % schedule.regroup == 0:
             groups = grouped(x, schedule.layout, scene.wraps, k // schedule.regroup)

@@ -1,7 +1,8 @@
 """One image through Richardson-Lucy until there is a reason to stop, and the log of how it went.
 
-The noise is the reason unless a count or a change was asked for: a first run without a share of the data tells how many
-iterations they are worth (`poisson_stopping`), and a second one with all of them makes as many.
+The noise is the reason unless a count or a change was asked for, or none is found: beside the run goes a second one, on
+data to which noise was added, which tells how much of the noise the first has fitted (`poisson_stopping`). The estimate
+of the least risk is what is returned.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from convtool.deconvolution.solvers import poisson_stopping, progress
 from convtool.deconvolution.solvers import scene as scenes
+from convtool.deconvolution.solvers.poisson_stopping import Risk
 from convtool.deconvolution.solvers.richardson_lucy import RichardsonLucy
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 _STILL = 1e-5  # relative change from which on x counts as converged, where no noise was met
 _UNEXPLAINED = 1.5  # times the noise: a residual from here on is none
-_PREDICTED = "from there on the fit to data that were left out for the purpose gets no better"
-_EXPLAINED = "it is {ratio:.2f} times the noise measured in the data"
 
 
 class Reason(enum.Enum):
@@ -33,10 +33,13 @@ class Reason(enum.Enum):
     DARK = "the data are nowhere above the background: nothing is the likeliest image"
     COUNT = "made the {iterations} iterations that were asked for"
     CHANGE = "the estimate changed by less than {tol:.2g} of itself after {iterations} iterations"
-    NOISE = "the residual has reached the noise after {iterations} iterations: {how}"
+    NOISE = (
+        "the residual has reached the noise after {iterations} iterations: from there on more of the noise would be"
+        " fitted than of the signal"
+    )
     MISFIT = (
-        "no more signal was found after {iterations} iterations: the fit to data that were left out for the purpose"
-        " gets no better, but the residual is {ratio:.3g} times the noise measured in the data: is it another kernel?"
+        "no more signal was found after {iterations} iterations: more of the noise would be fitted, but the residual is"
+        " {ratio:.3g} times the noise measured in the data: is it another kernel?"
     )
     LIMIT = (
         "gave up at the limit of {iterations} iterations, with the estimate still changing by {change:.2g} of itself"
@@ -76,7 +79,6 @@ class Run:
     change: float = 0.0
     ratio: float = math.inf
     divergence: float = 0.0
-    how: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list)
     snapshots: dict[int, np.ndarray] = field(default_factory=dict)
 
@@ -91,14 +93,16 @@ class _Problem:
     variance: tuple[float, float] | None
     task: Task
 
-    def begun(self, without: np.ndarray | None = None) -> RichardsonLucy:
-        """The iteration at its start, on the data that are not left out."""
-        scene, task = self.scene, self.task
-        data, weights = self.data, scene.weights
-        if without is not None:
-            data, weights = poisson_stopping.without(data, weights, without)
-        tv = task.tv / scene.norm
-        return RichardsonLucy(scene, data, weights, self.background, task.acceleration, tv, self.variance)
+    def begun(self) -> RichardsonLucy:
+        """The iteration at its start."""
+        tv, acceleration = self.task.tv / self.scene.norm, self.task.acceleration
+        weights = self.scene.weights
+        return RichardsonLucy(self.scene, self.data, weights, self.background, acceleration, tv, self.variance)
+
+    def twin(self, data: np.ndarray) -> RichardsonLucy:
+        """One on other data, whose momentum another is to tell."""
+        acceleration = "none" if self.task.acceleration == "none" else "heavy-ball"  # which keeps less
+        return RichardsonLucy(self.scene, data, self.scene.weights, self.background, acceleration)
 
     def tell(self, iteration: int, limit: int, change: float) -> None:
         """Say a step to whoever watches."""
@@ -114,59 +118,48 @@ def solved(image: Observation, task: Task) -> Run:
     if not (data > background).any():
         return Run(Reason.DARK, np.zeros(image.operator.in_shape, image.y.dtype), background * scene.unit)
     problem = _Problem(scene, data, background, law, task)
-    if task.iterations is not None or task.tol is not None or task.tv:
-        return _iterated(problem, task.iterations)
-    out = poisson_stopping.left_out(data, scene.weights, image.operator)
-    if out is None:
-        return _iterated(problem, None, until_explained=True)
-    count = _worth(problem, out)
-    return _iterated(problem, count, Reason.NOISE if count else None)
+    if law is None or task.iterations is not None or task.tol is not None or task.tv:
+        return _iterated(problem, None)
+    return _iterated(problem, Risk(data, scene.weights, law, problem.twin))
 
 
-def _worth(problem: _Problem, out: np.ndarray) -> int | None:
-    """How many iterations the data are worth; None where no noise was met."""
-    limit = problem.task.limit
-    heard = poisson_stopping.listen(problem.begun(out), problem.data, out, limit)
-    for iteration, (witness, change) in enumerate(heard, 1):
-        problem.tell(iteration, limit, change)
-        if change < _STILL:
-            return None
-        if witness.is_done:
-            return witness.count()
-    return None
-
-
-def _iterated(
-    problem: _Problem, count: int | None, reached: Reason | None = None, until_explained: bool = False
-) -> Run:
-    """Iterations to a count, a change that is small or, if asked, a residual that the noise explains."""
+def _iterated(problem: _Problem, risk: Risk | None) -> Run:
+    """Iterations to a count, a change that is small or, with the risk at hand, the estimate that has the least."""
     task, scene = problem.task, problem.scene
     iteration = problem.begun()
-    tol = task.still if task.tol is not None or count is None else 0.0
-    limit = count or task.limit
-    run = Run(Reason.LIMIT, problem.data, problem.background * scene.unit)
-    if count is not None:
-        run.reason = reached or Reason.COUNT
+    tol = task.still if task.tol is not None or task.iterations is None else 0.0
+    limit = task.iterations or task.limit
+    run = Run(Reason.COUNT if task.iterations else Reason.LIMIT, problem.data, problem.background * scene.unit)
+    changes = []
     for n in range(1, limit + 1):
-        is_measured = until_explained or is_logged(n - 1)
-        step = iteration.advance(is_measured)
+        is_measured = is_logged(n - 1)
+        step = risk.advance(iteration, is_measured) if risk else iteration.advance(is_measured)
+        changes.append(step.change)
         problem.tell(n, limit, step.change)
         if is_measured:
             run.rows.append({"iteration": n - 1, "i_divergence": step.divergence * scene.unit, "change": step.change})
         if task.snapshots is not None and n % task.snapshots == 0:
             run.snapshots[n] = scene.leave(iteration.balanced())
-        if until_explained and step.misfit <= poisson_stopping.EXPLAINED * iteration.count:
+        if risk and risk.is_known(n):
             run.reason = Reason.NOISE
+            iteration.x, iteration.iterations = risk.x, risk.count
             break
         if step.change < tol:
             run.reason = Reason.CHANGE
             break
-    run.iterations, run.change = iteration.iterations, step.change
+    return _ended(problem, iteration, run, changes)
+
+
+def _ended(problem: _Problem, iteration: RichardsonLucy, run: Run, changes: list[float]) -> Run:
+    """The run with what it came to; what came after its last iteration is dropped."""
+    scene = problem.scene
+    run.iterations, run.change = iteration.iterations, changes[iteration.iterations - 1]
+    run.rows = [row for row in run.rows if row["iteration"] < run.iterations]
+    run.snapshots = {n: x for n, x in run.snapshots.items() if n <= run.iterations}
     final = iteration.measured()
     run.divergence, run.ratio = final.divergence * scene.unit, (final.misfit / max(iteration.count, 1)) ** 0.5
     if run.reason is Reason.NOISE and run.ratio > _UNEXPLAINED:
         run.reason = Reason.MISFIT
-    run.how = _PREDICTED if reached else _EXPLAINED.format(ratio=run.ratio)
     run.x = scene.leave(iteration.balanced())
     return run
 

@@ -1,117 +1,104 @@
 """How many iterations of Richardson-Lucy the data are worth: where the residual has reached the noise.
 
-Two witnesses, each by its count of iterations:
+What iterations find of the signal and what they fit of the noise both bring the residual down. The risk, the squared
+error of A x + b against data that had no noise, tells the two apart, and is known without these data up to a constant
+(Stein 1981; Efron 2004), where noise and estimate hang together:
 
-`predicted`  A share of the data, drawn at random, is left out (its weights are 0), and A x + b predicts it. The error
-             sum_out (y - A x - b)^2 falls while the iterations find signal and rises when they fit noise. No level of
-             noise and no gain of the camera is needed. Where the noise depends on the signal, the I-divergence of what
-             is left out is asked as well, and the later of the two is taken: the square sees bright stars, and is at
-             their mercy; the I-divergence sees the sky.
-`explained`  The first count whose residual is no more than the noise of those data that x has not fitted,
-             sum M (y - A x - b)^2 / v <= 0.9 sum M, with the noise's variance v measured in the data: the discrepancy
-             principle, with its constant below 1 for the freedom that x has.
+    E sum M (A x + b - E y)^2 = E sum M (y - A x - b)^2 + 2 sum M Cov(A x + b, y) - sum M v
 
-For kernels that a few taps dominate nothing predicts a sample but itself: there the second decides alone. Where the
-noise depends on the signal, the first does. Otherwise the count is the geometric mean of the two, `explained` held
-within a factor of 2 of `predicted`. The constants were chosen on the cases of the quality bench.
+    2 sum M Cov ~ 2 sum M d ((A x' + b) - (A x + b)) / e^2,       d = +-e sqrt(v) at random, sample by sample
 
-References: Stone 1974, doi:10.1111/j.2517-6161.1974.tb00994.x (prediction of what was left out); Zanella, Boccacci,
-Zanni and Bertero 2009, doi:10.1088/0266-5611/25/4/045010 (discrepancy for Poisson data).
+x' is the same iteration on y + d, run beside it (Ramani, Blu and Unser 2008), with the same momentum. v, the noise's
+variance, is measured in the data; for photon counts its value at y, not at their mean, is the right one (Efron 2004).
+No sample is left out, and kernels of any sort will do. The count is the one where the risk was least when some more
+iterations (1.2 times as many, and 5) had found nothing less.
+
+What the count costs against the best one of 300, in dB of PSNR (stars: at 1 pixel's resolution), on cases of the
+quality bench and on the scenes of `richardson_lucy`, with a background given and without. The method was chosen on the
+first two; the third were kept apart.
+
+                 cases    mean    median    most
+    bench           26    0.40      0.09     3.1     stars so bright that few samples decide
+    chosen on       59    0.45      0.13     3.5     noise measured as even that was not: it never stopped
+    kept apart      68    0.46      0.12     4.2     stars of 20 photons
+
+References: Stein 1981, doi:10.1214/aos/1176345632; Efron 2004, doi:10.1198/016214504000000692; Ramani, Blu and Unser
+2008, doi:10.1109/TIP.2008.2001404.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convtool.deconvolution.solvers.richardson_lucy import divergence
+from convtool.deconvolution.solvers.richardson_lucy import blocks
 
 if TYPE_CHECKING:
-    from convtool.deconvolution.solvers.richardson_lucy import RichardsonLucy
+    from convtool.deconvolution.solvers.richardson_lucy import RichardsonLucy, Step
     from convtool.deconvolution.solvers.scene import Scene
     from convtool.observation import Observation
-    from convtool.operators import Convolution
 
-EXPLAINED = 0.9  # of the noise's variance: the residual where x has taken the rest for signal
-_SHARE, _ENOUGH, _MOST = 0.03, 6000, 0.1  # of the data that are left out: a share, so many at least, a share at most
-_FEWEST = 50  # samples that say something about a prediction
-_DOMINANT = 0.3  # share of a kernel's sum in one tap from which on nothing else predicts a sample
-_APART = 2.0  # factor between the two counts
+_SHARE = 0.3  # e: of the noise; as large as leaves a difference of two runs that rounding does not drown
+_PATIENCE, _PAUSE = 1.2, 5  # the least risk is the least when these many iterations more found nothing less
 _EVEN = 1.3  # how much more than its noise an even sky may scatter
-_PATIENCE, _PAUSE = 1.3, 5  # the best prediction is the best when these many iterations more were no better
 
 
-@dataclass
-class Witness:
-    """What speaks for a count of iterations, as a run goes on."""
+class Risk:
+    """The risk of a run as it goes on, up to a constant, and the estimate that had the least.
 
-    total: float  # sum M; 0 where the noise's level is no witness
-    explained: int | None = None
-    _best: dict[int, tuple[float, int]] = field(default_factory=dict, repr=False)
-    _heard: int = field(default=0, repr=False)
+    Attributes
+    ----------
+    least: the least risk of all
+    count, x: the iterations that led to it, and their estimate
+    """
 
-    def hear(self, iterations: int, errors: tuple[float, ...], misfit: float) -> None:
-        """Take in a point of a run, `iterations` steps from its start: errors of its predictions, and its misfit."""
-        self._heard = iterations
-        for kind, error in enumerate(errors):
-            if error < self._best.get(kind, (math.inf, 0))[0]:
-                self._best[kind] = error, iterations
-        if self.total and self.explained is None and misfit <= EXPLAINED * self.total:
-            self.explained = iterations
+    def __init__(
+        self,
+        data: np.ndarray,
+        weights: np.ndarray | None,
+        variance: tuple[float, float],
+        begun: Callable[[np.ndarray], RichardsonLucy],
+    ) -> None:
+        """`begun` starts the run on other data; variance is (constant, slope) of v in A x + b."""
+        constant, slope = variance
+        self._data, self._weights = data, weights
+        self._noise = (_SHARE * np.sqrt(constant + slope * data)).astype(data.dtype)
+        self._noise *= np.random.default_rng(0).choice(np.array([-1, 1], data.dtype), data.shape)
+        self._noise[data + self._noise < 0] = 0
+        if weights is not None:
+            self._noise *= weights
+        self._twin = begun(data + self._noise)
+        self.least, self.count, self.x = math.inf, 0, data
 
-    @property
-    def predicted(self) -> int:
-        """The iterations that predict best."""
-        return max(iterations for _, iterations in self._best.values())
+    def advance(self, run: RichardsonLucy, is_measured: bool) -> Step:
+        """Make a step of the run, and hear what the estimate that it started from was worth."""
+        self._twin.follow(run)
+        count, x = run.iterations, run.x
+        step = run.advance(is_measured, is_kept=True)
+        self._twin.advance(is_measured=False, is_kept=True)
+        risk = self._risk(run.mean, self._twin.mean)
+        if risk < self.least:
+            self.least, self.count = risk, max(count, 1)
+            self.x = (x if count else run.x).copy()  # a run overwrites what is older
+        return step
 
-    @property
-    def is_done(self) -> bool:
-        """Whether going on would change nothing."""
-        if self._heard < _PATIENCE * self.predicted + _PAUSE:
-            return False
-        return not self.total or self.explained is not None or self._heard >= _APART * self.predicted
+    def is_known(self, iterations: int) -> bool:
+        """Whether these many iterations are enough to tell the least."""
+        return iterations >= _PATIENCE * self.count + _PAUSE
 
-    def count(self) -> int:
-        """The iterations that the data are worth: and one, as errors are of where steps start."""
-        if not self.total:
-            return self.predicted + 1
-        least, most = self.predicted / _APART, self.predicted * _APART
-        explained = min(max(self.explained or most, least), most)
-        return round(math.sqrt(self.predicted * explained)) + 1
-
-
-def left_out(data: np.ndarray, weights: np.ndarray | None, operator: Convolution) -> np.ndarray | None:
-    """Indices into the flattened data of those to be predicted; None where they could not be."""
-    taps = operator.window.taps
-    seen = np.arange(data.size) if weights is None else np.flatnonzero(weights)
-    count = round(len(seen) * min(max(_SHARE, _ENOUGH / max(len(seen), 1)), _MOST))
-    if taps.max() > _DOMINANT * taps.sum(axis=tuple(range(2, taps.ndim))).max() or count < _FEWEST:
-        return None
-    return np.sort(np.random.default_rng(0).choice(seen, count, replace=False))
-
-
-def without(data: np.ndarray, weights: np.ndarray | None, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Data and weights that lack what is left out."""
-    kept = np.ones_like(data) if weights is None else weights.copy()
-    kept.reshape(-1)[out] = 0
-    return data * kept, kept
-
-
-def listen(run: RichardsonLucy, data: np.ndarray, out: np.ndarray, limit: int) -> Iterator[tuple[Witness, float]]:
-    """The witness after every step of a run without the data that are left out, and the step's relative change."""
-    hidden = data.reshape(-1)[out].astype(np.float64)
-    is_even = run.variance is None or not run.variance[1]
-    witness = Witness(run.count if is_even and run.variance else 0.0)
-    for iterations in range(limit):
-        step = run.advance()
-        mean = run.mean.reshape(-1)[out].astype(np.float64)
-        errors = (float(np.square(hidden - mean).sum()), divergence(hidden, mean))
-        witness.hear(iterations, errors[:1] if is_even else errors, step.misfit)
-        yield witness, step.change
+    def _risk(self, mean: np.ndarray, moved: np.ndarray) -> float:
+        residual = together = 0.0
+        weights = self._data if self._weights is None else self._weights
+        for y, m, other, d, w in blocks(self._data, mean, moved, self._noise, weights):
+            off = y - m
+            if self._weights is not None:
+                off *= w
+            residual += float(np.vdot(off, off))
+            together += float(np.vdot(d, other - m))
+        return residual + 2 * together / _SHARE**2
 
 
 def variance(observation: Observation, unit: float) -> tuple[float, float] | None:

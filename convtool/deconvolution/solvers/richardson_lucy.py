@@ -1,28 +1,43 @@
 """The Richardson-Lucy iteration on a scene: y ~ Poisson(A x + b) where M is 1, x >= 0.
 
     D(x) = sum M (y ln(y / (A x + b)) - y + A x + b)              the I-divergence, least at the likeliest x
-    R(p) = p A^T M (y / (A p + b)) / (A^T M 1 + lambda D^T (D p / |D p|))
-    x_k+1 = R(p_k)
+    r_k  = A^T M (y / (A p_k + b)) / A^T M 1,     x_k+1 = r_k p_k
 
 A^T M 1, in the place of the kernel's sum, is what keeps the flux where the frame ends or samples are missing (Bertero
 and Boccacci 2005): sum M A x = sum M y after every step, without background and total variation. Samples of x of
-which next to nothing was seen keep their first value; for what their light lacks of the balance, x is scaled at the
-end. The term with lambda is that of Dey et al. 2006; its sign is held positive.
+which next to nothing was seen keep their first value; for what their light lacks of the balance, and for what the
+acceleration costs of it, x is scaled at the end.
 
-The step starts from x_k itself, or from where the iterations are heading,
+"none" steps from x_k itself, p_k = x_k. Accelerated, a step starts from where the iterations are heading, and goes
+further than its aim, by w = 0.25:
 
-    p_k = x_k + a (x_k - x_k-1),     a = 0                                             "none"
-                                     a = <g_k, g_k-1> / <g_k-1, g_k-1>, in 0..1        "biggs-andrews"
-                                     a = k / (k + 3), from anew if <g_k, x_k - x_k-1> < 0   "heavy-ball"
+    p_k   = x_k + a_k (x_k - x_k-1) min(1, x_k / x_k-1)
+    x_k+1 = p_k max((1 + w) r_k - w, w r_k)
+    a_k   = m / (m + 3)                                                            "heavy-ball"
+    a_k   = <g_k, g_k-1> / <g_k-1, g_k-1>, if more, at most 0.99                   "biggs-andrews"
 
-with the steps g_k = x_k - p_k-1. The point p_k is kept from 0 by a share of x_k, since what is 0 stays 0.
+with the steps g_k = x_k - p_k-1, measured as <u, v> = sum u v / sqrt(p). m counts steps since D last grew along
+x_k - x_k-1 at p_k-1: a_k is 0 then, and the momentum starts from anew (O'Donoghue and Candes 2015). min(1, x / x_-1) is
+there because light does not fall below 0: what falls, falls by the same share again.
+
+These are variants of what was published: Wang and Miller 2014, and deconwolf (Wernersson et al. 2024), have that
+m / (m + 3) with w = 0, no restart and p = x_k + a_k (x_k - x_k-1), x held above a least value; Biggs and Andrews 1997
+the angle of two steps alone, in the plain product, w = 0. A plain step multiplies each component of the error by 1 - l,
+0 < l <= 1; with w and momentum that is stable for (1 + w) l < 4 / 3.
+
+Total variation takes r from `separable_variation`: D + lambda TV falls with every plain step.
+
+Over 112 scenes of 2-D and 3-D (beads, threads, stars, photographs; Gaussian, Airy, ring, disk, motion, Moffat; 20 to
+1e5 photons; periodic and unknown), 25 iterations leave at most 0.99994 of the I-divergence of 100 plain ones, in the
+geometric mean 0.93 ("biggs-andrews") and 0.94: alike on 52 that the method was chosen on and on 60 that were kept
+apart.
 
 Everything elementwise is done in blocks of rows that stay in the cache; sums are float64.
 
 References: Richardson 1972, doi:10.1364/JOSA.62.000055; Lucy 1974, doi:10.1086/111605; Bertero and Boccacci 2005,
 doi:10.1051/0004-6361:20052717; Biggs and Andrews 1997, doi:10.1364/AO.36.001766; Wang and Miller 2014,
-doi:10.1109/TIP.2013.2291324, and Wernersson et al. 2024, doi:10.1038/s41592-024-02294-7; Dey et al. 2006,
-doi:10.1002/jemt.20294.
+doi:10.1109/TIP.2013.2291324; Wernersson et al. 2024, doi:10.1038/s41592-024-02294-7; O'Donoghue and Candes 2015,
+doi:10.1007/s10208-013-9150-3.
 """
 
 from __future__ import annotations
@@ -32,6 +47,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from convtool.deconvolution.solvers import separable_variation
+
 if TYPE_CHECKING:
     from convtool.deconvolution.solvers.scene import Scene
 
@@ -39,9 +56,9 @@ ACCELERATIONS = ("biggs-andrews", "heavy-ball", "none")
 
 _BLOCK = 2**15  # samples: a few blocks fit the second-level cache together
 _FAINT = 0.01  # share of a full view from which on a sample is estimated
-_KEPT = 0.5  # share of x that an extrapolation leaves at least: what is driven to 0 comes back late
-_EDGE = 0.25  # of 0..255: differences well below count as flat in the total variation
-_POSITIVE = 0.1  # share of A^T M 1 that the divisor is at least, whatever the total variation says
+_FURTHER = 0.25  # w
+_MOST = 0.99  # momentum: what falls keeps 1 - this of itself at least
+_AGE = 3  # steps until the heavy ball has half its momentum
 
 
 class Step(NamedTuple):
@@ -88,16 +105,22 @@ class RichardsonLucy:
         # Of x: what is faint keeps its first value, and numbers further down would soon be denormal, and slow.
         self._least = np.where(self._is_faint, self.x, data.dtype.type(eps**2 * largest))
         self._last = self._point = self.x
-        self._step = np.zeros_like(self.x if acceleration != "none" else self.x[:0])
+        self._step = np.zeros_like(self.x if acceleration == "biggs-andrews" else self.x[:0])
         self._momentum, self._age = 0.0, 0
         self.mean = data
 
-    def advance(self, is_measured: bool = True) -> Step:
-        """Make one step; what is not measured is NaN, and `mean` is lost."""
+    def advance(self, is_measured: bool = True, is_kept: bool = False) -> Step:
+        """Make one step; what is not measured is NaN, and `mean` is lost then unless it is kept."""
         self._extrapolate()
         self.mean = self.scene.forward(self._point)
         divergence, misfit = self._compare() if is_measured else (np.nan, np.nan)
-        return Step(divergence, misfit, self._update(self.scene.adjoint(self._ratio(is_measured))))
+        if is_kept and not is_measured:
+            self._enlighten(self.mean)
+        return Step(divergence, misfit, self._update(self.scene.adjoint(self._ratio(is_measured or is_kept))))
+
+    def follow(self, other: RichardsonLucy) -> None:
+        """Take over another run's momentum."""
+        self._momentum = other._momentum
 
     def measured(self) -> Step:
         """D and misfit at x itself, with no change."""
@@ -132,12 +155,14 @@ class RichardsonLucy:
         if not self._momentum:
             return
         self._point = self._last  # whose place it takes
-        a, kept = self.x.dtype.type(self._momentum), self.x.dtype.type(_KEPT)
-        for x, p in _blocks(self.x, self._point):
+        a = self.x.dtype.type(self._momentum)
+        for x, p in blocks(self.x, self._point):
+            share = x / p
+            np.minimum(share, 1, out=share)
             np.subtract(x, p, out=p)
-            p *= a
+            share *= a
+            p *= share
             p += x
-            np.maximum(p, kept * x, out=p)
 
     def _compare(self) -> tuple[float, float]:
         """(D, misfit) at the mean A p, which takes on the background."""
@@ -145,7 +170,7 @@ class RichardsonLucy:
         constant, slope = map(dtype.type, self.variance or (1.0, 0.0))
         self._enlighten(self.mean)
         total = misfit = 0.0
-        for y, mean, seen in _blocks(self.data, self.mean, self.data if self.weights is None else self.weights):
+        for y, mean, seen in blocks(self.data, self.mean, self.data if self.weights is None else self.weights):
             off = y - mean
             bits = _bregman(off / mean)
             bits *= mean
@@ -167,7 +192,7 @@ class RichardsonLucy:
     def _ratio(self, is_ready: bool) -> np.ndarray:
         """y / (A p + b), 0 where nothing was seen; in the place of the mean, unless that `is_ready` and measured."""
         out = np.empty_like(self.mean) if is_ready else self.mean
-        for y, mean, ratio in _blocks(self.data, self.mean, out):
+        for y, mean, ratio in blocks(self.data, self.mean, out):
             if not is_ready:
                 self._enlighten(mean)
             np.divide(y, mean, out=ratio)
@@ -175,51 +200,48 @@ class RichardsonLucy:
 
     def _update(self, factor: np.ndarray) -> float:
         """x_k+1 of p_k and A^T M y / (A p + b), which is overwritten; the relative change."""
-        inverse = self._regularised() if self.tv else self._inverse
-        is_plain = self.acceleration == "none"
-        step = factor if is_plain else self._step
-        moved = size = along = before = 0.0
-        for f, w, p, x, least, old in _blocks(factor, inverse, self._point, self.x, self._least, step):
-            f *= w
+        if self.tv:
+            factor = separable_variation.regularised(self.scene, self._point, self.seen, factor, self.tv)
+        is_plain, is_turning = self.acceleration == "none", self.acceleration == "biggs-andrews"
+        moved = size = falling = along = before = 0.0
+        steps = self._step if is_turning else factor
+        rows = blocks(factor, self._inverse, self.seen, self._point, self.x, self._least, steps)
+        for f, inverse, seen, p, x, least, step in rows:
+            slope = None if is_plain else f - seen
+            f *= inverse
+            if not is_plain:
+                _exaggerate(f)
             f *= p
             np.maximum(f, least, out=f)
             change = f - x
             moved += _square(change)
             size += _square(f)
-            if is_plain:
-                continue
-            new = f - p
-            along += float(np.vdot(new, change if self.acceleration == "heavy-ball" else old))
-            before += _square(old)
-            old[...] = new
+            if slope is not None:
+                falling += float(np.vdot(slope, change))
+            if is_turning:
+                weighed = step / np.sqrt(p)
+                before += float(np.vdot(step, weighed))
+                np.subtract(f, p, out=step)
+                along += float(np.vdot(step, weighed))
         self._last, self.x = self.x, factor
         self.iterations += 1
-        self._momentum = self._next_momentum(along, before)
+        self._momentum = self._next_momentum(falling, along / before if before > 0 else 0.0)
         return float(np.sqrt(moved / size)) if size > 0 else 0.0
 
-    def _next_momentum(self, along: float, before: float) -> float:
+    def _next_momentum(self, falling: float, angle: float) -> float:
         if self.acceleration == "none":
             return 0.0
-        if self.acceleration == "biggs-andrews":
-            return min(max(along / before, 0.0), 1.0) if before > 0 else 0.0
-        self._age = 0 if along < 0 else self._age + 1
-        return self._age / (self._age + 3)
-
-    def _regularised(self) -> np.ndarray:
-        """1 / (A^T M 1 + lambda D^T (D p / |D p|)), the differences of all channels together."""
-        d = self.scene.gradient(self._point)
-        size = np.sqrt(np.square(d).sum(axis=(0, 1)) + d.dtype.type(_EDGE**2))
-        d /= size
-        divisor = self.scene.gradient_adjoint(d)
-        divisor *= self.seen.dtype.type(self.tv)
-        divisor += self.seen
-        np.maximum(divisor, self.seen.dtype.type(_POSITIVE) * self.seen, out=divisor)
-        return np.divide(1, divisor, out=np.zeros_like(divisor), where=~self._is_faint)
+        self._age = 0 if falling < 0 else self._age + 1
+        return min(max(self._age / (self._age + _AGE), angle), _MOST) if self._age else 0.0
 
 
-def divergence(y: np.ndarray, mean: np.ndarray) -> float:
-    """sum (y ln(y / mean) - y + mean), the I-divergence of positive means from y >= 0."""
-    return float((mean * _bregman((y - mean) / mean)).sum(dtype=np.float64))
+def _exaggerate(r: np.ndarray) -> None:
+    """max((1 + w) r - w, w r), in place."""
+    w = r.dtype.type(_FURTHER)
+    least = w * r
+    r += least
+    r -= w
+    np.maximum(r, least, out=r)
 
 
 def _bregman(u: np.ndarray) -> np.ndarray:
@@ -243,7 +265,7 @@ def _square(a: np.ndarray) -> float:
     return float(np.vdot(a, a))
 
 
-def _blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+def blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
     """Blocks of rows of arrays [c, *grid] of one shape."""
     shape = arrays[0].shape
     rows = max(1, _BLOCK * shape[1] // max(int(np.prod(shape[1:])), 1))

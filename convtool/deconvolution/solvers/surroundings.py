@@ -121,7 +121,7 @@ def _evidence(y: np.ndarray, axis: int, extent: int, spread: np.ndarray | None) 
     gap, excess, edge, scatter = _compared(near, far, seam, step)
     if gap <= edge:
         return 0.0
-    at = min(max(excess, edge / 2), gap)
+    at = min(excess, gap)
     close = _log_densities(at - np.linspace(0, edge, 7), scatter)
     return float(np.logaddexp.reduce(close) - math.log(7) - _log_densities(np.array(at - gap), scatter))
 
@@ -145,9 +145,7 @@ def _compared(near: _Sides, far: _Sides, seam: _Sides, step: np.ndarray | None) 
     near_law, far_law = _law(q_near, s_near), _law(q_far, s_far)
     nu = near_law[0] + _TINY
     sharpest = _sharpest(q_near, s_near, near_law) if step is None else near_law[1] + _ratio(step, w)
-    outer = near.left.shape[1] - near.left.shape[1] // 2
-    noise = 2 * nu / (outer * float(np.square(w).sum()))  # of q, if white noise makes nu
-    apart = max(float(q_seam.mean()) - noise * (1 + 2 * math.sqrt(2 / q_seam.size)), 0.0)
+    apart = float(q_seam.mean())
     inside, crop, edge = np.log(nu + np.array([near_law[1], far_law[1], sharpest]) * apart)
     near_off, far_off = _deviations(q_near, s_near, near_law), _deviations(q_far, s_far, far_law)
     scatter = max(math.sqrt((near_off.var() + far_off.var()) / 2), _LEAST_SCATTER)

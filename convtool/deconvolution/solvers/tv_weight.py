@@ -46,6 +46,7 @@ _ODD, _LOUD = (
     4.0,
 )  # weight / variance that is not a photograph's, up to so many grey levels of noise: 0.014 to 0.2
 _TOL, _LIMIT = 1e-2, 200
+_EASY, _FALL = 0.004, 8.0  # weights below the first, in units of the scene, are approached by this factor
 _SAMPLES = {"low": 1 << 15, "normal": 1 << 17, "high": 1 << 18}
 
 
@@ -86,7 +87,7 @@ def chosen(observation: Observation, level: Level, is_nonnegative: bool) -> Choi
     if level.level < _WORTH * unit:
         return Choice(_FACTOR * variance, "in proportion to the variance of the noise, of which there is next to none")
     samples = crops(observation, _SAMPLES[observation.effort])
-    trials = [_Trial(sample, level, is_nonnegative) for sample in samples]
+    trials = [_Trial(sample, level, is_nonnegative, _FACTOR * variance) for sample in samples]
     log = least(lambda log: sum(trial.risk(math.exp(log) * variance) for trial in trials), math.log(_FACTOR))
     factor = _SHARE * math.exp(log)
     where = "" if samples[0].y.size == observation.y.size else f", on {len(trials)} crops"
@@ -111,10 +112,20 @@ def least(risk: Callable[[float], float], first: float) -> float:
     return first + (at + offset) * _STEP
 
 
-class _Trial:
-    """Predictions for one observation and for its perturbed copy, weight by weight."""
+def path(weight: float) -> list[float]:
+    """Weights in the scene's units to minimise for in turn, the last the one that is wanted.
 
-    def __init__(self, observation: Observation, level: Level, is_nonnegative: bool) -> None:
+    A very small one would take thousands of iterations from the data, and would look converged long before; from the
+    minimum for one a few times as large it takes dozens.
+    """
+    steps = max(0, math.ceil(math.log(_EASY / weight) / math.log(_FALL)))
+    return [weight * _FALL**k for k in range(steps, -1, -1)]
+
+
+class _Trial:
+    """Predictions for one observation and for its perturbed copy, weight by weight, about the first of them."""
+
+    def __init__(self, observation: Observation, level: Level, is_nonnegative: bool, first: float) -> None:
         scene = scenes.of(observation)
         self._dual, self._unit = scene.unit * scene.norm, scene.unit
         self._sigma = level.level / scene.unit
@@ -123,6 +134,8 @@ class _Trial:
         perturbed.data = scene.data + scene.dtype.type(_PROBE * self._sigma) * self._probe
         self._scene = scene
         self._problems = [TotalVariation(each, is_nonnegative) for each in (scene, perturbed)]
+        for weight in path(first / self._dual)[:-1]:
+            self.risk(weight * self._dual)
 
     def risk(self, weight: float) -> float:
         """Of a weight in the data's unit: the estimated squared error of the prediction, less a constant."""

@@ -17,6 +17,7 @@ from convtool import fft
 
 REACH = 4  # lags to each side, on every axis
 _NOT_WHITE = 0.12  # whiteness, times the discrepancy's square, from which on the kernel is in doubt
+_LEAST = 0.25  # grey levels
 
 
 def whiteness(residual: np.ndarray, weights: np.ndarray | None) -> float:
@@ -36,12 +37,13 @@ def whiteness(residual: np.ndarray, weights: np.ndarray | None) -> float:
     )
 
 
-def doubt(measure: float, discrepancy: float) -> str | None:
+def doubt(measure: float, discrepancy: float, noise: float) -> str | None:
     """What to say of a residual of this whiteness, and this many times the noise level; None of one that may be noise.
 
-    With the right kernel the product of one and the other's square was 0.063 at most.
+    With the right kernel the product of one and the other's square was 0.063 at most. The noise is in grey levels; data
+    with less of it than 8 bits leave are fitted less closely than that, and their residual is compared with `_LEAST`.
     """
-    if measure * discrepancy**2 <= _NOT_WHITE:
+    if measure * (discrepancy * noise / max(noise, _LEAST)) ** 2 <= _NOT_WHITE:
         return None
     return (
         "this kernel is hardly the one that made the data (or their noise is not white): what it cannot explain of them"
