@@ -6,7 +6,7 @@ with D the forward differences along the kernel's axes (with a spacing: divided 
 data that count, for any operator: periodic, within unknown surroundings, continued by zeros, edges or mirrors, strided.
 How: `solvers.total_variation`; the weight: `solvers.tv_weight`. Each image of a batch is a problem of its own; a large
 one within unknown surroundings is solved tile by tile (`solvers.tiles`). The kernel is doubted where it does better
-turned (`solvers.orientation`), where its residual is not white, or where data are predicted best with hardly any weight.
+turned (`solvers.orientation`), where its residual is not white, or where next to no weight predicts the data best.
 
 References: Rudin, Osher, Fatemi 1992 (doi:10.1016/0167-2789(92)90242-F) for total variation; the others in `solvers`.
 """
