@@ -255,7 +255,7 @@ def test_advice_counts_multiply_adds_or_transforms(tmp_path: Path) -> None:
 
 
 def test_counter_example_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    """Of the issue: 3x3 image, no padding and then 2."""
+    """A 3x3 image, no padding and then 2."""
     save(tmp_path, a=DIFFERENCE, b=ONES)
     (tmp_path / "m.npy").write_bytes(b"the user's")
     (tmp_path / "m.npy.json").write_bytes(b"the user's too")

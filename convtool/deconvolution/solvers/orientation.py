@@ -32,11 +32,8 @@ _FACTOR = 0.04  # weight / variance of the noise
 _MARGIN = 0.015
 _ALIKE = 0.9
 _LEAST_NOISE = 2.0  # grey levels: with less weight, minima are far off, and kernels are not told apart as well
-_FEWEST, _SHARE, _SAMPLES = (
-    1 << 12,
-    4,
-    (1 << 14, 1 << 16),
-)  # samples that tell; one in so many is looked at, within these
+_FEWEST = 1 << 12  # samples that tell
+_SHARE, _SAMPLES = 4, (1 << 14, 1 << 16)  # one sample in so many is looked at, within these bounds
 _TOL, _LIMIT = 1e-2, 100
 
 

@@ -41,10 +41,8 @@ _STEP = math.log(2.2)
 _MOST = 7  # steps to either side
 _SHARE = 0.89  # of the weight whose prediction is best
 _PROBE = 0.5  # e / sigma
-_ODD, _LOUD = (
-    0.006,
-    4.0,
-)  # weight / variance that is not a photograph's, up to so many grey levels of noise: 0.014 to 0.2
+_ODD = 0.006  # weight / variance that is not a photograph's, whose are 0.014 to 0.2
+_LOUD = 4.0  # grey levels of noise up to which that is told
 _TOL, _LIMIT = 1e-2, 200
 _EASY, _FALL = 0.004, 8.0  # weights below the first, in units of the scene, are approached by this factor
 _SAMPLES = {"low": 1 << 15, "normal": 1 << 17, "high": 1 << 18}
