@@ -12,7 +12,7 @@ R      := regress
 EDITABLE := --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test references quality lint format regress readme clean
+.PHONY: help demo test references quality bench lint format regress readme clean
 
 help:  ## Show the targets.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ references: $(VENV)/with-references  ## Install torch and onnx, which more tests
 quality: $(VENV)/with-quality  ## Measure the results beside those of others: tables, quality/results.json, quality/gallery.png.
 	@mkdir -p quality
 	$(BIN)/python -m tests.quality --json quality/results.json --gallery quality/gallery.png
+
+bench: $(VENV)/with-bench  ## Measure the speed beside that of others: tables, bench/results.json, bench/cost.svg.
+	@mkdir -p bench
+	$(BIN)/python -m tests.bench --json bench/results.json --plot bench/cost.svg
 
 lint: $(VENV)/with-lint  ## Check style and types.
 	$(BIN)/ruff check .
@@ -164,4 +168,4 @@ readme: $(VENV)/with-test  ## Write the commands' help into README.md.
 	$(BIN)/python tests/readme.py
 
 clean:  ## Remove what the targets above made.
-	rm -rf $(VENV) demo quality $(R) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo quality bench $(R) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -72,10 +72,18 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
+        _remember()
         return getattr(importlib.import_module(_HOMES[name]), name)
     if name in _MODULES:
         return importlib.import_module(f"convtool.{name}")
     raise AttributeError(f"module 'convtool' has no attribute '{name}'")
+
+
+def _remember() -> None:
+    """Let engines and transforms know what `convtool plan` has learned of this machine."""
+    from convtool import process, wisdom
+
+    process.policy.load_wisdom = process.policy.load_wisdom or wisdom.read
 
 
 def __dir__() -> list[str]:

@@ -14,6 +14,7 @@ slices back. Both work for margins of any length, also longer than the frame.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -86,6 +87,36 @@ def extend(x: np.ndarray, margins: Margins, mode: str) -> np.ndarray:
     for target, origin in _copies(frame, margins, mode):
         out[target] = out[origin]
     return out
+
+
+def piece(x: np.ndarray, starts: Sequence[int], mode: str, out: np.ndarray) -> None:
+    """Fill `out` [..., *shape] with the extended x from a place on: `starts`, where 0 is the frame's first sample."""
+    ndim = len(starts)
+    axes = [
+        segments(n, start, length, mode)
+        for n, start, length in zip(x.shape[x.ndim - ndim :], starts, out.shape[out.ndim - ndim :], strict=True)
+    ]
+    for copies in itertools.product(*axes):
+        targets: Any = [target for target, _ in copies]
+        origins: Any = [origin for _, origin in copies]
+        out[..., *targets] = 0 if None in origins else x[..., *origins]
+
+
+def segments(n: int, start: int, length: int, mode: str) -> list[tuple[slice, slice | None]]:
+    """Which samples of a frame of n an axis reads from `start` on: pairs (of the reader, of the frame, None: zeros)."""
+    end = start + length
+    first, last = max(start, 0), min(end, n)
+    found: list[tuple[slice, slice | None]] = []
+    if first < last:
+        found.append((slice(first - start, last - start), slice(first, last)))
+    for a, b in ((start, min(end, 0)), (max(start, n), end)):
+        if a < b and mode == "zero":
+            found.append((slice(a - start, b - start), None))
+        elif a < b:
+            positions = np.arange(a, b)
+            runs = _progressions(positions, source(positions, n, mode))
+            found += [(slice(r.start - start, r.start - start + r.length), _origin(r, 0)) for r in runs]
+    return found
 
 
 def fold(y: np.ndarray, margins: Margins, mode: str) -> np.ndarray:

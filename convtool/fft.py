@@ -3,67 +3,33 @@
 Conventions: forward X[f] = sum_x x[x] exp(-2 pi i f.x / n), unscaled; inverse scaled by 1 / prod(n). Only the half
 spectrum of the last axis is kept (n // 2 + 1 frequencies); `multiplicity` says how often each stands for in the whole.
 
-Which library. pyFFTW (Frigo and Johnson 2005, doi:10.1109/JPROC.2004.840301) transforms several times faster than
-numpy.fft, but importing it costs a quarter of a second. So small grids, and in a short-lived process all work too
-small to earn the import back, go to numpy.fft. The choice follows from the sizes alone, never from what ran before.
+Which library. Small grids go to numpy.fft, and so does in a short-lived process all work too small to earn back the
+quarter of a second that importing another library takes. The others go to scipy.fft (pocketfft), which needs no plans,
+holds no state, and whose threads do not wait for each other. pyFFTW (Frigo and Johnson 2005,
+doi:10.1109/JPROC.2004.840301) is faster on some grids, by plans that were measured, which takes seconds where a
+transform takes milliseconds: so where `measure` has found it to be, and that was kept. The choice follows from the
+sizes and from what was learned, never from what ran before.
 
-Planning is the trap: a measured FFTW plan takes seconds where its transform takes milliseconds. A transform uses wisdom
-where there is some and an estimated plan where not; it is measured only for work that earns it back (`uses`), or when
-asked (`measure`). Wisdom enters and leaves here as bytes; `convtool.wisdom` keeps it in a file.
+Wisdom enters and leaves here as bytes; `convtool.wisdom` keeps it in files.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-import os
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from convtool.errors import SettingError
+from convtool import libraries, process
 
 _SMALL_GRID = 64 * 64  # below, numpy.fft is as fast; planning and threads would only add to it
-_EARNS_IMPORT = 4e8  # multiply-adds (n log2 n) that numpy.fft takes as long over as importing pyFFTW takes
-_EARNS_MEASURE = 5000  # transforms of one grid in one call after which a measured plan has paid for itself
+_EARNS_IMPORT = 4e8  # multiply-adds (n log2 n) that numpy.fft takes as long over as importing scipy.fft takes
+_TRIALS = 5  # of each library, in turns, by which one is called the faster
 _THREADED_GRID = 768 * 768  # below, threads save under a millisecond, and lose many where other work holds a core
-
-
-@dataclass
-class Policy:
-    """Settings of the process: a command sets them once, before any transform."""
-
-    threads: int | None = None
-    one_shot: bool = False
-    load_wisdom: Callable[[str], bytes | None] | None = None
-
-
-policy = Policy()
-
-
-def threads() -> int:
-    """Threads that transforms use: as set, else CONVTOOL_THREADS, else the CPUs that this process may use.
-
-    Raises SettingError when the variable is no number.
-    """
-    text = os.environ.get("CONVTOOL_THREADS") or "0"
-    if not text.isdecimal():
-        raise SettingError(f"CONVTOOL_THREADS must be a whole number of threads (0: all CPUs), got '{text}'")
-    return policy.threads or int(text) or usable_cpus()
-
-
-def usable_cpus() -> int:
-    """CPUs in the process's affinity mask, or its control group's quota (rounded up) where that is less."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-        return min(count, math.ceil(int(quota) / int(period))) or 1
-    except (OSError, ValueError):
-        return count
 
 
 def fast_length(n: int) -> int:
@@ -116,14 +82,14 @@ def cosines(x: np.ndarray, ndim: int) -> np.ndarray:
     """The orthonormal type-II cosine transform over the last `ndim` axes."""
     from scipy.fft import dctn
 
-    return dctn(x, axes=range(-ndim, 0), norm="ortho", workers=threads())
+    return dctn(x, axes=range(-ndim, 0), norm="ortho", workers=process.threads())
 
 
 def cosines_inverse(coefficients: np.ndarray, ndim: int) -> np.ndarray:
     """The inverse, and adjoint, of `cosines`."""
     from scipy.fft import idctn
 
-    return idctn(coefficients, axes=range(-ndim, 0), norm="ortho", workers=threads())
+    return idctn(coefficients, axes=range(-ndim, 0), norm="ortho", workers=process.threads())
 
 
 class RealTransform:
@@ -142,17 +108,30 @@ class RealTransform:
         return np.fft.irfftn(spectrum, s=self.shape, axes=self.axes)
 
 
+class _ScipyTransform(RealTransform):
+    """By scipy.fft (pocketfft), with so many threads; without plans or a state, so that threads may share it."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, count: int) -> None:
+        super().__init__(shape, dtype)
+        self._count = count
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return _scipy_fft().rfftn(x, axes=self.axes, workers=self._count)
+
+    def inverse(self, spectrum: np.ndarray) -> np.ndarray:
+        return _scipy_fft().irfftn(spectrum, s=self.shape, axes=self.axes, workers=self._count, overwrite_x=True)
+
+
 class _FFTWTransform(RealTransform):
     """Planes one by one through a pair of FFTW plans, so that memory and planning do not grow with the stack."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, count: int, measured: bool) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, count: int, is_measured: bool = False) -> None:
         super().__init__(shape, dtype)
         self._complex = np.result_type(dtype, np.complex64)
         self._real, self._half = _planes((), shape, dtype), _planes((), half(shape), self._complex)
         self._lock = threading.Lock()  # a plan's arrays are its state
-        effort = "FFTW_MEASURE" if measured else None
-        self._forward = _plan(self._real, self._half, "FFTW_FORWARD", count, effort)
-        self._inverse = _plan(self._half, self._real, "FFTW_BACKWARD", count, effort)
+        self._forward = _plan(self._real, self._half, "FFTW_FORWARD", count, is_measured)
+        self._inverse = _plan(self._half, self._real, "FFTW_BACKWARD", count, is_measured)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         lead = x.shape[: x.ndim - len(self.shape)]
@@ -194,7 +173,7 @@ def _planes(lead: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype) -> n
     return np.ndarray((*lead, *shape), dtype, buffer, offset, outer + inner)
 
 
-def _plan(source: np.ndarray, target: np.ndarray, direction: str, count: int, effort: str | None) -> Any:
+def _plan(source: np.ndarray, target: np.ndarray, direction: str, count: int, is_measured: bool) -> Any:
     """A plan measured if asked, else from wisdom, else estimated; the arrays' content is lost."""
     pyfftw = _pyfftw()
     axes = tuple(range(source.ndim))
@@ -203,8 +182,8 @@ def _plan(source: np.ndarray, target: np.ndarray, direction: str, count: int, ef
     def planned(*flags: str) -> Any:
         return pyfftw.FFTW(source, target, axes=axes, direction=direction, flags=(*flags, *destroy), threads=count)
 
-    if effort:
-        return planned(effort)
+    if is_measured:
+        return planned("FFTW_MEASURE")
     try:
         return planned("FFTW_MEASURE", "FFTW_WISDOM_ONLY")
     except RuntimeError:  # no wisdom for this grid
@@ -215,7 +194,7 @@ def _plan(source: np.ndarray, target: np.ndarray, direction: str, count: int, ef
 def _pyfftw() -> Any:
     import pyfftw
 
-    blob = policy.load_wisdom(_version(pyfftw)) if policy.load_wisdom else None
+    blob = process.policy.load_wisdom(_version(pyfftw)) if process.policy.load_wisdom else None
     parts = tuple(blob.split(b"\0")) if blob else ()
     if len(parts) == len(pyfftw.export_wisdom()):
         pyfftw.import_wisdom(parts)
@@ -224,29 +203,59 @@ def _pyfftw() -> Any:
 
 def transform(shape: Sequence[int], dtype: np.dtype, uses: int = 2) -> RealTransform:
     """The transform of a real grid of float32 or float64; `uses` is how many transforms of it are to be expected."""
-    count = threads() if math.prod(shape) >= _THREADED_GRID else 1
-    return _transform(
-        tuple(shape), np.dtype(dtype), library(shape, uses), count, uses >= _EARNS_MEASURE and not policy.one_shot
-    )
+    shape, dtype, count = tuple(shape), np.dtype(dtype), _threads(shape)
+    name = library(shape, uses, dtype)
+    if name == "fftw":
+        return _planned(shape, dtype, count)
+    return RealTransform(shape, dtype) if name == "numpy" else _ScipyTransform(shape, dtype, count)
 
 
-def library(shape: Sequence[int], uses: int = 2) -> str:
-    """'numpy' or 'fftw': which library transforms this grid so many times; see the module for the rule."""
-    if math.prod(shape) < _SMALL_GRID or (policy.one_shot and uses * cost(shape) < _EARNS_IMPORT):
+def block_transform(shape: Sequence[int], dtype: np.dtype) -> RealTransform:
+    """The transform of one block of many, which threads run side by side, each on its own."""
+    return _ScipyTransform(tuple(shape), np.dtype(dtype), 1)
+
+
+def library(shape: Sequence[int], uses: int = 2, dtype: np.dtype | type = np.float32) -> str:
+    """'numpy', 'scipy' or 'fftw': which library transforms this grid so many times; see the module for the rule."""
+    if math.prod(shape) < _SMALL_GRID or (process.policy.one_shot and uses * cost(shape) < _EARNS_IMPORT):
         return "numpy"
-    return "fftw"
+    return libraries.learned().get(libraries.name(shape, np.dtype(dtype)), "scipy")
+
+
+def measure(shape: Sequence[int], dtype: np.dtype | str) -> dict[str, str]:
+    """Plan FFTW's transforms of a grid by measurement (seconds), and find out whether they are the fastest.
+
+    Returns the library by the grid's name, for `libraries.as_bytes`; the plans are in the wisdom from now on.
+    """
+    shape, dtype, count = tuple(shape), np.dtype(dtype), _threads(shape)
+    rivals: dict[str, RealTransform] = {
+        "fftw": _FFTWTransform(shape, dtype, count, is_measured=True),
+        "scipy": _ScipyTransform(shape, dtype, count),
+    }
+    x, best = np.ones(shape, dtype), dict.fromkeys(rivals, math.inf)
+    for _ in range(_TRIALS):
+        for name, rival in rivals.items():
+            start = time.perf_counter()
+            rival.inverse(rival.forward(x))
+            best[name] = min(best[name], time.perf_counter() - start)
+    _planned.cache_clear()
+    return {libraries.name(shape, dtype): min(best, key=lambda name: best[name])}
+
+
+def _threads(shape: Sequence[int]) -> int:
+    return process.threads() if math.prod(shape) >= _THREADED_GRID else 1
 
 
 @functools.lru_cache(2)  # each keeps two buffers of its grid
-def _transform(shape: tuple[int, ...], dtype: np.dtype, name: str, count: int, measured: bool) -> RealTransform:
-    return RealTransform(shape, dtype) if name == "numpy" else _FFTWTransform(shape, dtype, count, measured)
+def _planned(shape: tuple[int, ...], dtype: np.dtype, count: int) -> RealTransform:
+    return _FFTWTransform(shape, dtype, count)
 
 
-def measure(shape: Sequence[int], dtype: np.dtype | str) -> None:
-    """Plan the transforms of a grid by measurement (seconds), so that wisdom holds them from now on."""
-    count = threads() if math.prod(shape) >= _THREADED_GRID else 1
-    _FFTWTransform(tuple(shape), np.dtype(dtype), count, measured=True)
-    _transform.cache_clear()
+@functools.cache
+def _scipy_fft() -> Any:
+    import scipy.fft
+
+    return scipy.fft
 
 
 def export_wisdom() -> bytes:

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +20,7 @@ from convtool.axes import spelled
 from convtool.errors import DataError, SettingError, listed
 
 if TYPE_CHECKING:
+    from convtool.model import Model
     from convtool.operators import Convolution
 
 UNKNOWN, AUTO = "unknown", "auto"
@@ -87,6 +88,29 @@ class Observation:
         if len(set(self.spacing or ())) < 2:
             return ()
         return (f"the spacing plays no part in method {method}: it is for methods that smooth (tv, tikhonov, wiener)",)
+
+
+def observe(
+    built: Model,
+    y: np.ndarray,
+    boundary: str,
+    mask: np.ndarray | None = None,
+    rounding: Rounding | None = None,
+    spacing: Sequence[float] | None = None,
+    effort: str = "normal",
+) -> Observation:
+    """The observation that data y are, for a model built for them with this boundary; see `convtool.deconvolve`."""
+    data, spatial = built.canonical(y), built.arrangement.grid
+    weights = None if mask is None else built.canonical(mask)
+    return Observation(
+        data,
+        built.operator,
+        boundary,
+        weights,
+        rounding,
+        checked_spacing(spacing, len(spatial)),
+        checked_effort(effort),
+    )
 
 
 def check_boundary(mode: str) -> None:

@@ -13,26 +13,23 @@ from __future__ import annotations
 
 import abc
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 import numpy as np
 
-from convtool import entries, fft, spectral
+from convtool import engines, entries, fft, spectral
 from convtool.axes import spelled
-from convtool.direct import DirectEngine
-from convtool.errors import SettingError
+from convtool.errors import SettingError, listed
 from convtool.geometry import Geometry, Padding, resolve
 from convtool.kernel import Kernel
-from convtool.spectral import SpectralEngine
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 OPERATIONS = ("convolve", "correlate")
-ENGINES = ("auto", "fft", "direct")
+ENGINES = ("auto", *engines.NAMES)
 
 
 class LinearOperator(abc.ABC):
@@ -120,7 +117,7 @@ class Convolution(LinearOperator):
         if operation not in OPERATIONS:
             raise SettingError(f"unknown operation '{operation}': use convolve or correlate")
         if engine not in ENGINES:
-            raise SettingError(f"unknown engine '{engine}': use auto, fft or direct")
+            raise SettingError(f"unknown engine '{engine}': use {listed(ENGINES)}")
         window = kernel.flipped() if operation == "convolve" else kernel
         windows = resolve(
             grid,
@@ -148,18 +145,14 @@ class Convolution(LinearOperator):
 
     @functools.cached_property
     def engine_name(self) -> str:
-        """'fft' or 'direct': the engine asked for, or the one predicted to be faster."""
-        return (
-            _faster_engine(self.window.taps, self.geometry, self.batch * self.groups)
-            if self.engine == "auto"
-            else self.engine
-        )
+        """The engine asked for, or the one predicted to be the fastest."""
+        if self.engine != "auto":
+            return self.engine
+        return engines.fastest(self.window.taps, self.geometry, self.batch * self.groups, self.dtype)
 
     @functools.cached_property
-    def _runner(self) -> DirectEngine | SpectralEngine:
-        if self.engine_name == "direct":
-            return DirectEngine(self.window.taps, self.geometry, self.dtype)
-        return SpectralEngine(self.window.taps, self.geometry, self.dtype, self.batch * self.groups)
+    def _runner(self) -> engines.Engine:
+        return engines.build(self.engine_name, self.window.taps, self.geometry, self.dtype, self.batch * self.groups)
 
     def line_spreads(self) -> list[np.ndarray]:
         """For each axis, the kernel's sums over all others: what becomes of a line, as the taps of a convolution."""
@@ -209,24 +202,3 @@ class Convolution(LinearOperator):
 
     def to_sparse(self) -> csr_matrix:
         return entries.csr(self.window.taps, self.groups, self.geometry)
-
-
-# Measured: milliseconds for a million of (samples x taps) in the direct engine, with channels apart and mixing, of
-# (n log2 n) in a transform, and of products of spectra.
-_DIRECT_COST, _MIXING_COST, _TRANSFORM_COST, _PRODUCT_COST = 0.7, 0.15, 0.22, 1.0
-
-
-def predicted_times(taps: np.ndarray, windows: Geometry, batch: float) -> dict[str, float]:
-    """How long each engine should take for one image and group, in about milliseconds; `batch` images share spectra."""
-    _, o, i = taps.shape[:3]
-    _, grid = spectral.route(windows)
-    each = _DIRECT_COST if o == i == 1 else _MIXING_COST
-    passes = int(np.count_nonzero((taps != 0).any(axis=(0, 1, 2))))
-    transforms = o + i + o * i / max(batch, 1)  # of the data, and once of the kernel
-    spectra = _TRANSFORM_COST * fft.cost(grid) * transforms + _PRODUCT_COST * o * i * math.prod(grid)
-    return {"direct": each * passes * o * i * math.prod(windows.outputs) / 1e6, "fft": spectra / 1e6}
-
-
-def _faster_engine(taps: np.ndarray, windows: Geometry, batch: int) -> str:
-    times = predicted_times(taps, windows, batch)
-    return "direct" if times["direct"] < times["fft"] else "fft"

@@ -103,13 +103,17 @@ def padded_grid(grid: Sequence[int], extent: Sequence[int]) -> tuple[int, ...]:
     return tuple(fft.fast_length(n + k - 1) for n, k in zip(grid, extent, strict=True))
 
 
-def laid(taps: np.ndarray, geometry: Geometry, grid: Sequence[int], dtype: np.dtype) -> np.ndarray:
+def laid(
+    taps: np.ndarray, geometry: Geometry, grid: Sequence[int], dtype: np.dtype, is_padded: bool = False
+) -> np.ndarray:
     """Window taps [g, o, i, *extent] laid on a periodic grid, [g, o, i, *grid]; H is the conjugate of its transform.
 
-    On the geometry's own grid the first output lies at sample 0 (taps at m d - p); on a larger one the extended signal
-    does (taps at m d). Taps that meet on one sample, for kernels larger than the grid, add up.
+    On the geometry's own grid the first output lies at sample 0 (taps at m d - p); on a larger one, or where
+    `is_padded`, the extended signal does (taps at m d). Taps that meet on one sample, for kernels larger than the grid,
+    add up.
     """
-    first = [p for p, _ in geometry.padding] if tuple(grid) == geometry.grid else [0] * len(grid)
+    is_own = tuple(grid) == geometry.grid and not is_padded
+    first = [p for p, _ in geometry.padding] if is_own else [0] * len(grid)
     rows = zip(geometry.extent, geometry.dilation, first, grid, strict=True)
     places = np.ix_(*((np.arange(count) * d - p) % n for count, d, p, n in rows))
     out = np.zeros((*taps.shape[:3], *grid), dtype)

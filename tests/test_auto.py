@@ -15,7 +15,7 @@ import convtool
 from convtool import deconvolution, model
 from convtool.deconvolution import auto
 from convtool.deconvolution.solvers import periodic, tiles
-from convtool.observation import Observation, Rounding
+from convtool.observation import Observation, Rounding, observe
 
 RNG = np.random.default_rng(50)
 WEAK = np.array([[0.05, 0.10, 0.00], [0.10, 1.00, 0.30], [0.00, 0.05, 0.02]])
@@ -42,7 +42,7 @@ def observed(
     **how: Any,
 ) -> Observation:
     built = model.build(y, kernel, boundary=boundary, is_data=True, **how)
-    return deconvolution.observe(built, y, boundary, mask, Rounding.to(y.dtype), None, effort)
+    return observe(built, y, boundary, mask, Rounding.to(y.dtype), None, effort)
 
 
 def choice(*args: Any, **how: Any) -> auto.Choice:

@@ -110,8 +110,8 @@ kernel.origin_of = lambda origin, extent: tuple(max(o - 1, 0) for o in right(ori
 """,
     "padding": """
 from convtool import boundary
-right = boundary.extend
-boundary.extend = lambda x, margins, mode: right(x, [(a + 1, b - 1) for a, b in margins], mode)
+right = boundary.piece
+boundary.piece = lambda x, starts, mode, out: right(x, [start - 1 for start in starts], mode, out)
 """,
     "wrap": """
 from convtool import boundary
@@ -119,16 +119,16 @@ right = boundary.source
 boundary.source = lambda positions, n, mode: right(positions - (positions < 0), n, mode)
 """,
     "stride": """
-import numpy as np
-from convtool.direct import DirectEngine
-right = DirectEngine._window
-def wrong(self, m, rows):
-    slices = right(self, m, rows)
-    return tuple(slice(s.start, s.start + (s.stop - s.start - 1) // s.step + 1, 1) for s in slices)
-DirectEngine._window = wrong
+from convtool import direct
+right = direct._phases
+def wrong(each, first, rows):
+    phases = right(each, first, rows)
+    phases[:, :, 1::3] = phases[:, ::-1, 1::3].copy()
+    return phases
+direct._phases = wrong
 """,
 }
-DIRECT = "from convtool import operators\noperators._faster_engine = lambda *_: 'direct'\n"
+DIRECT = "from convtool import engines\nengines.fastest = lambda *_: 'direct'\n"
 
 
 @pytest.fixture

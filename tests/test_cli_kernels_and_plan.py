@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.ndimage
 import tifffile
-from command import contents, environment, refused, report, run, succeed
+from command import contents, environment, refused, report, run, succeed, value
+
+from convtool.costs import Costs, as_bytes, from_bytes
 
 RNG = np.random.default_rng(14)
 FAMILIES = {
@@ -117,18 +122,46 @@ def test_plan_keeps_wisdom_that_later_runs_use(tmp_path: Path) -> None:
         "plan", "48x64", "--kernel-shape", "5x5", "--precision", "both", "--report", tmp_path / "r.json", env=env
     )
     assert outcome.stdout == b""
-    (wisdom,) = folder.iterdir()
+    costs, libraries, wisdom = sorted(folder.iterdir(), key=lambda file: (file.name[7:12] == "pyfft", file.name))
     written = report(tmp_path / "r.json")
-    assert written["output"]["name"] == str(wisdom)
+    assert written["output"]["name"] == [str(costs), str(libraries), str(wisdom)]
     assert "48x64" in written["result"]["planned"]
     assert len(written["result"]["planned"]) == 2
     assert set(written["seconds"]) == {"planning"}
     first = wisdom.read_bytes()
     assert first.count(b"fftw") >= 2
     succeed("plan", "50x60", "--precision", "single", env=env)
-    (again,) = folder.iterdir()
-    assert again == wisdom
+    assert {*folder.iterdir()} == {costs, libraries, wisdom}
+    again = wisdom
     assert len(again.read_bytes()) > len(first)  # what was learned before is kept
+
+
+def test_plan_measures_what_engines_cost_and_later_runs_choose_by_it(tmp_path: Path) -> None:
+    """By costs that make sums dear, a small kernel goes by transforms."""
+    env = environment(CONVTOOL_CACHE_DIR=str(tmp_path / "cache"), CONVTOOL_THREADS="1")
+    succeed("plan", "--report", tmp_path / "r.json", env=env)
+    found = report(tmp_path / "r.json")["result"]["nanoseconds"]
+    assert {*found} == {field.name for field in dataclasses.fields(Costs)}
+    assert all(0 < value < 1e8 for value in found.values())
+    assert found["multiply_add"] < 100 * found["transform"]
+    np.save(tmp_path / "x.npy", RNG.random((300, 300)))
+    np.save(tmp_path / "k.npy", RNG.random((3, 3)))
+    convolve = ("convolve", tmp_path / "x.npy", "-k", tmp_path / "k.npy", "-o", tmp_path / "y.npy", "--report")
+    engine = []
+    for multiply_add in (1e-3, 1e6):
+        costs = as_bytes(Costs(multiply_add=multiply_add))
+        code = "import sys; from convtool import costs, wisdom; wisdom.write(costs.name(1), sys.stdin.buffer.read())"
+        subprocess.run([sys.executable, "-c", code], input=costs, env=env, check=True)
+        succeed(*convolve, tmp_path / "r.json", env=env)
+        engine.append(value(report(tmp_path / "r.json"), "engine"))
+    assert engine[0] == "direct"
+    assert engine[1] in ("blocks", "fft")
+
+
+@pytest.mark.parametrize("blob", [b"", b"{}", b"[1]", b'{"call": 1}', b"\xff", as_bytes(Costs(call=-1.0))])
+def test_costs_that_are_none_are_those_of_the_code(blob: bytes) -> None:
+    assert from_bytes(blob) is None
+    assert from_bytes(as_bytes(Costs(call=3.0))) == Costs(call=3.0)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "folder", "closed"])
@@ -137,7 +170,9 @@ def test_damaged_wisdom_counts_as_none(tmp_path: Path, damage: str) -> None:
         pytest.skip("root reads everything")
     env = environment(CONVTOOL_CACHE_DIR=str(tmp_path / "cache"))
     succeed("plan", "64x64", "--precision", "double", env=env)
-    (wisdom,) = (tmp_path / "cache").iterdir()
+    (wisdom,) = (tmp_path / "cache").glob("wisdom-pyfftw*")
+    for other in {*(tmp_path / "cache").iterdir()} - {wisdom}:
+        other.write_bytes(other.read_bytes()[:-9])
     blob = wisdom.read_bytes()
     wisdom.unlink()
     if damage == "folder":
@@ -162,7 +197,7 @@ def test_plan_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     env = environment(CONVTOOL_CACHE_DIR=str(tmp_path / "file" / "cache"))
     line = refused(tmp_path, "plan", "16x16", "--precision", "single", env=env)
     assert "CONVTOOL_CACHE_DIR" in line
-    for arguments in ("", "0x16", "wide", "2x2x2x2", "-4x4", "16x16 --kernel-shape 3", "16x16 --threads 0"):
+    for arguments in ("0x16", "wide", "2x2x2x2", "-4x4", "16x16 --kernel-shape 3", "16x16 --threads 0"):
         refused(tmp_path, "plan", *arguments.split(), env=env)
 
 

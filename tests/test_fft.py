@@ -10,6 +10,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 import scipy.fft
 from command import environment
 
-from convtool import fft
+from convtool import fft, libraries, process
 from convtool.errors import SettingError
 
 SMALL = [
@@ -39,17 +40,16 @@ SMALL = [
     (2, 5, 1),
 ]
 LARGE = [(4096,), (4099,), (4235,), (64, 64), (61, 71), (4200, 1), (1, 4097), (16, 16, 16), (13, 17, 19), (15, 14, 22)]
-NAMES = dict.fromkeys(SMALL, "numpy") | dict.fromkeys(LARGE, "fftw")
 TOLERANCE = {"float32": 3e-6, "float64": 2e-14}
 
 
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Settings of the process as they were, whatever a test does to them."""
-    before = dict(vars(fft.policy))
+    before = dict(vars(process.policy))
     monkeypatch.delenv("CONVTOOL_THREADS", raising=False)
     yield
-    vars(fft.policy).update(before)
+    vars(process.policy).update(before)
 
 
 def spectrum(x: np.ndarray, axes: int) -> np.ndarray:
@@ -99,14 +99,23 @@ def close(found: np.ndarray, expected: np.ndarray, dtype: str) -> None:
     assert np.linalg.norm(found - expected) <= TOLERANCE[dtype] * np.linalg.norm(expected)
 
 
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have all transforms from one library."""
+    return lambda name: monkeypatch.setattr(fft, "library", lambda *_: name)
+
+
 # What a transform computes --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("lead", [(), (3,), (2, 3)])
 @pytest.mark.parametrize("shape", SMALL + LARGE)
-def test_forward_is_the_sum_and_inverse_undoes_it(shape: tuple[int, ...], lead: tuple[int, ...], dtype: str) -> None:
-    assert fft.library(shape) == NAMES[shape]
+@pytest.mark.parametrize("library", ["numpy", "scipy", "fftw"])
+def test_forward_is_the_sum_and_inverse_undoes_it(
+    shape: tuple[int, ...], lead: tuple[int, ...], dtype: str, library: str, use: Callable[[str], None]
+) -> None:
+    use(library)
     x, transform = data((*lead, *shape), dtype), fft.transform(shape, np.dtype(dtype))
     X = transform.forward(x)
     assert X.dtype == np.result_type(dtype, np.complex64)
@@ -120,7 +129,11 @@ def test_forward_is_the_sum_and_inverse_undoes_it(shape: tuple[int, ...], lead: 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(9, 10), (61, 71), (64, 68)])
-def test_any_layout_in_memory(shape: tuple[int, ...], dtype: str, layout: str) -> None:
+@pytest.mark.parametrize("library", ["numpy", "scipy", "fftw"])
+def test_any_layout_in_memory(
+    shape: tuple[int, ...], dtype: str, layout: str, library: str, use: Callable[[str], None]
+) -> None:
+    use(library)
     x, transform = data((2, *shape), dtype, 1), fft.transform(shape, np.dtype(dtype))
     laid = LAYOUTS[layout](x)
     X = transform.forward(laid)
@@ -130,7 +143,11 @@ def test_any_layout_in_memory(shape: tuple[int, ...], dtype: str, layout: str) -
 
 
 @pytest.mark.parametrize("shape", [(9, 10), (64, 68)])
-def test_results_own_their_memory_and_inputs_are_kept(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("library", ["numpy", "scipy", "fftw"])
+def test_results_own_their_memory_and_inputs_are_kept(
+    shape: tuple[int, ...], library: str, use: Callable[[str], None]
+) -> None:
+    use(library)
     transform = fft.transform(shape, np.dtype("f8"))
     inputs = [data((2, *shape), "float64", seed) for seed in (0, 1)]
     for x in inputs:
@@ -148,20 +165,27 @@ def test_results_own_their_memory_and_inputs_are_kept(shape: tuple[int, ...]) ->
 
 
 @pytest.mark.parametrize("shape", [(64, 68), (61, 71)])
-def test_inverse_of_any_spectrum_is_that_of_a_real_array(shape: tuple[int, ...]) -> None:
-    """Filters may leave imaginary parts where a real array has none; both libraries must ignore them alike."""
+@pytest.mark.parametrize("library", ["numpy", "scipy", "fftw"])
+def test_inverse_of_any_spectrum_is_that_of_a_real_array(
+    shape: tuple[int, ...], library: str, use: Callable[[str], None]
+) -> None:
+    """Filters may leave imaginary parts where a real array has none; all libraries must ignore them alike."""
+    use(library)
     rng = np.random.default_rng(3)
     X = rng.normal(size=fft.half(shape)) + 1j * rng.normal(size=fft.half(shape))
     found = fft.transform(shape, np.dtype("f8")).inverse(X.copy())
     close(found, scipy.fft.irfftn(X, shape), "float64")
 
 
-def test_a_transform_is_planned_once() -> None:
+def test_a_transform_is_planned_once(use: Callable[[str], None]) -> None:
+    use("fftw")
     assert fft.transform((64, 68), np.dtype("f4")) is fft.transform([64, 68], np.float32)  # type: ignore[arg-type]
     assert fft.transform((64, 68), np.dtype("f4")) is not fft.transform((64, 68), np.dtype("f8"))
 
 
-def test_many_threads_may_use_one_transform() -> None:
+@pytest.mark.parametrize("library", ["numpy", "scipy", "fftw"])
+def test_many_threads_may_use_one_transform(library: str, use: Callable[[str], None]) -> None:
+    use(library)
     shape, dtype = (120, 130), np.dtype("f4")
     transform = fft.transform(shape, dtype)
     inputs = [data((2, *shape), "float32", seed) for seed in range(8)]
@@ -176,12 +200,14 @@ def test_many_threads_may_use_one_transform() -> None:
         assert all(pool.map(there_and_back, range(400)))
 
 
-def test_more_threads_give_the_same() -> None:
+@pytest.mark.parametrize("library", ["scipy", "fftw"])
+def test_more_threads_give_the_same(library: str, use: Callable[[str], None]) -> None:
+    use(library)
     shape = (768, 770)
     x = data(shape, "float64")
-    fft.policy.threads = 3
+    process.policy.threads = 3
     three = fft.transform(shape, np.dtype("f8"))
-    fft.policy.threads = 1
+    process.policy.threads = 1
     assert fft.transform(shape, np.dtype("f8")) is not three
     close(three.forward(x), fft.transform(shape, np.dtype("f8")).forward(x), "float64")
     close(three.forward(x), spectrum(x, 2), "float64")
@@ -244,23 +270,23 @@ def test_angular_frequencies_are_those_of_the_transform(shape: tuple[int, ...]) 
 
 
 def test_the_library_follows_from_the_sizes() -> None:
-    assert [fft.library(shape) for shape in [(63, 65), (64, 64), (4095,), (16, 16, 16)]] == ["numpy", "fftw"] * 2
-    fft.policy.one_shot = True
+    assert [fft.library(shape) for shape in [(63, 65), (64, 64), (4095,), (16, 16, 16)]] == ["numpy", "scipy"] * 2
+    process.policy.one_shot = True
     assert fft.library((64, 64)) == fft.library((512, 512)) == "numpy"
-    assert fft.library((4096, 4096)) == fft.library((512, 512), uses=1000) == "fftw"
+    assert fft.library((4096, 4096)) == fft.library((512, 512), uses=1000) == "scipy"
     assert fft.library((16, 16), uses=10**9) == "numpy"
-    # A pair of transforms of 3000 x 3000 takes numpy about as long as importing pyFFTW takes.
-    assert [fft.library((n, n)) for n in (1000, 2000, 4000, 6000)] == ["numpy", "numpy", "fftw", "fftw"]
+    # A pair of transforms of 3000 x 3000 takes numpy about as long as importing scipy.fft takes.
+    assert [fft.library((n, n)) for n in (1000, 2000, 4000, 6000)] == ["numpy", "numpy", "scipy", "scipy"]
 
 
 def test_the_library_does_not_depend_on_what_ran_before() -> None:
-    fft.policy.one_shot = True
+    process.policy.one_shot = True
     shapes = [(64, 64), (512, 512), (3000, 3000)]
     before = [fft.library(shape) for shape in shapes]
-    fft.policy.one_shot = False
+    process.policy.one_shot = False
     fft.transform((64, 68), np.dtype("f8")).forward(np.ones((64, 68)))
-    fft.policy.one_shot = True
-    assert "pyfftw" in sys.modules
+    process.policy.one_shot = True
+    assert "scipy.fft" in sys.modules
     assert [fft.library(shape) for shape in shapes] == before
     assert type(fft.transform((64, 68), np.dtype("f8"))) is fft.RealTransform
 
@@ -272,33 +298,33 @@ def python(code: str, **changes: str) -> str:
     return done.stdout.strip()
 
 
-def test_small_work_does_not_pay_for_pyfftw() -> None:
-    code = "import sys, numpy as np\nfrom convtool import fft\nfft.policy.one_shot = {}\n"
+def test_small_work_does_not_pay_for_other_libraries() -> None:
+    code = "import sys, numpy as np\nfrom convtool import fft, process\nprocess.policy.one_shot = {}\n"
     code += "fft.transform((300, 200), np.dtype('f4')).forward(np.ones((300, 200), 'f4'))\n"
-    code += "print('pyfftw' in sys.modules)"
-    assert [python(code.format(one_shot)) for one_shot in (True, False)] == ["False", "True"]
+    code += "print('scipy.fft' in sys.modules, 'pyfftw' in sys.modules)"
+    assert [python(code.format(one_shot)) for one_shot in (True, False)] == ["False False", "True False"]
 
 
 def test_threads_are_those_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fft.threads() == fft.usable_cpus() >= 1
-    for text, expected in [("5", 5), ("", fft.usable_cpus()), ("0", fft.usable_cpus())]:
+    assert process.threads() == process.usable_cpus() >= 1
+    for text, expected in [("5", 5), ("", process.usable_cpus()), ("0", process.usable_cpus())]:
         monkeypatch.setenv("CONVTOOL_THREADS", text)
-        assert fft.threads() == expected
+        assert process.threads() == expected
     monkeypatch.setenv("CONVTOOL_THREADS", "5")
-    fft.policy.threads = 3
-    assert fft.threads() == 3
+    process.policy.threads = 3
+    assert process.threads() == 3
 
 
 def test_threads_that_are_no_number_are_the_users_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONVTOOL_THREADS", "many")
     with pytest.raises(SettingError, match=r"CONVTOOL_THREADS.*many"):
-        fft.threads()
+        process.threads()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the platform has no affinity masks")
 def test_threads_keep_to_the_affinity_mask() -> None:
-    code = "import os\nfrom convtool import fft\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-    assert python(code + "print(fft.usable_cpus(), fft.threads())") == "1 1"
+    code = "import os\nfrom convtool import process\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    assert python(code + "print(process.usable_cpus(), process.threads())") == "1 1"
 
 
 @pytest.mark.parametrize(
@@ -325,9 +351,9 @@ def test_threads_keep_to_the_containers_quota(
             raise FileNotFoundError(name)
         return io.StringIO(content)
 
-    monkeypatch.setattr(fft, "open", opened, raising=False)
+    monkeypatch.setattr(process, "open", opened, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)), raising=False)
-    assert fft.usable_cpus() == expected
+    assert process.usable_cpus() == expected
 
 
 # Wisdom ---------------------------------------------------------------------------------------------------------------
@@ -341,10 +367,10 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     import pyfftw
 
     def begin(load: Callable[[str], bytes | None] | None = None) -> None:
-        fft._transform.cache_clear()
+        fft._planned.cache_clear()
         fft._pyfftw.cache_clear()
         pyfftw.forget_wisdom()
-        fft.policy.load_wisdom = load
+        process.policy.load_wisdom = load
 
     yield begin
     begin()
@@ -356,7 +382,7 @@ def learned() -> set[bytes]:
 
 def right() -> bool:
     x = data(GRID, "float32")
-    transform = fft.transform(GRID, DTYPE)
+    transform = fft._planned(GRID, DTYPE, 1)
     close(transform.inverse(transform.forward(x)), x, "float32")
     close(transform.forward(x), spectrum(x, 2), "float32")
     return True
@@ -397,12 +423,26 @@ def test_measured_plans_live_on_in_another_process(fresh: Callable[..., None]) -
     assert right()
 
 
-def test_work_that_earns_it_back_is_measured(fresh: Callable[..., None]) -> None:
+def test_the_library_is_the_one_that_was_faster_when_it_was_measured(
+    fresh: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     fresh()
-    fft.transform(GRID, DTYPE, uses=999)
-    assert not wisdom_only()
-    fft.transform(GRID, DTYPE, uses=5000)
-    assert wisdom_only()
+    found = fft.measure(GRID, "f4")
+    assert found.keys() == {"66x70 float32"}
+    assert set(found.values()) < {"scipy", "fftw"}
+    for slow, fast in [(fft._FFTWTransform, "scipy"), (fft._ScipyTransform, "fftw")]:
+        with monkeypatch.context() as patch:
+            patch.setattr(slow, "forward", lambda self, x, right=slow.forward: (time.sleep(0.02), right(self, x))[1])
+            assert fft.measure(GRID, "f4") == {"66x70 float32": fast}
+        blob = libraries.as_bytes({"66x70 float32": fast, "9x9 float32": "numpy"})
+        fresh(lambda name, blob=blob: blob if name == libraries.wisdom_name(process.threads()) else None)
+        assert fft.library(GRID, 2, DTYPE) == fast
+        assert fft.library(GRID, 2, np.dtype("f8")) == "scipy"
+        assert libraries.learned() == {"66x70 float32": fast}
+        assert isinstance(fft.transform(GRID, DTYPE), fft._FFTWTransform) == (fast == "fftw")
+    for blob in (b"", b"junk", b"[1]", b'"fftw"'):
+        fresh(lambda name, blob=blob: blob)
+        assert libraries.learned() == {}
 
 
 def test_damaged_wisdom_is_ignored(fresh: Callable[..., None]) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convtool
-from convtool import fft, gradients
+from convtool import gradients, process
 from convtool.errors import DataError, SettingError
 from convtool.gradients import engine
 
@@ -278,7 +278,7 @@ def test_results_do_not_depend_on_blocks_and_threads(axes: str, operator: str) -
         with (
             mock.patch.object(engine, "_BLOCK", block),
             mock.patch.object(engine, "_THREADED", 0),
-            mock.patch.object(fft.policy, "threads", threads),
+            mock.patch.object(process.policy, "threads", threads),
         ):
             np.testing.assert_array_equal(convtool.edges(x, axes=axes, operator=operator), whole)
             np.testing.assert_array_equal(convtool.gradient(x, axes=axes, operator=operator), parts)
@@ -318,7 +318,7 @@ def test_no_temporary_is_as_large_as_the_image(layout: str) -> None:
     elif layout == "flat":
         x[:] = 1e-30  # every pixel's sum of squares underflows
     for function, outputs in ((convtool.edges, 1), (convtool.gradient, 2)):
-        with mock.patch.object(fft.policy, "threads", 1):
+        with mock.patch.object(process.policy, "threads", 1):
             tracemalloc.start()
             function(x, axes=axes, operator="sobel")
             peak = tracemalloc.get_traced_memory()[1]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import convtool
 from convtool.errors import ConvtoolError
 
-ENGINES = ("fft", "direct")
+ENGINES = ("fft", "direct", "blocks")
 OPERATIONS = ("convolve", "correlate")
 VERBS: dict[str, Callable[..., np.ndarray]] = {"convolve": convtool.convolve, "correlate": convtool.correlate}
 NDIMAGE_MODES = {"periodic": "wrap", "zero": "constant", "edge": "nearest", "reflect": "mirror", "symmetric": "reflect"}

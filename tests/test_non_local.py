@@ -11,13 +11,13 @@ import scipy.optimize
 import skimage.data
 
 import convtool
-from convtool import deconvolution, model
+from convtool import model
 from convtool.deconvolution import non_local
 from convtool.deconvolution.solvers import patch_splitting
 from convtool.deconvolution.solvers import scene as scenes
 from convtool.deconvolution.solvers.progress import Step, watched
 from convtool.errors import ConvtoolError
-from convtool.observation import Rounding
+from convtool.observation import Rounding, observe
 
 BLUR = np.array([[0.0, 1, 2, 0], [1, 5, 3, 1], [0, 2, 1, 4]]) / 20
 QUICK: dict[str, Any] = {"method": non_local.Options(rounds=8)}
@@ -43,7 +43,7 @@ def noisy(y: np.ndarray, sigma: float) -> np.ndarray:
 def scene_of(shape: tuple[int, ...], how: dict[str, Any], mask: np.ndarray | None = None) -> scenes.Scene:
     y = 255 * np.random.default_rng(3).random(shape)
     built = model.build(y, BLUR, is_data=True, **how)
-    return scenes.of(deconvolution.observe(built, y, how["boundary"], mask, Rounding.to(np.dtype(np.uint8))))
+    return scenes.of(observe(built, y, how["boundary"], mask, Rounding.to(np.dtype(np.uint8))))
 
 
 @pytest.mark.parametrize("boundary", ["periodic", "unknown", "zero", "symmetric"])
@@ -114,7 +114,7 @@ def test_the_strength_follows_noise_and_kernel() -> None:
     found = {}
     for side, noise in ((15, 4.0), (5, 4.0), (2, 4.0), (3, 0.25), (3, 2.0)):
         built = model.build(y, box(side), boundary="periodic", is_data=True)
-        scene = scenes.of(deconvolution.observe(built, y, "periodic"))
+        scene = scenes.of(observe(built, y, "periodic"))
         found[side, noise] = patch_splitting.chosen_strength(scene, noise / scene.unit)
         options = non_local.Options(rounds=1, noise=noise)
         metrics = convtool.deconvolve(y, box(side), method=options, boundary="periodic").metrics

@@ -16,7 +16,7 @@ from convtool.errors import ConvtoolError
 from convtool.kernel import Kernel
 from convtool.operators import Convolution, LinearOperator
 
-ENGINES = ("fft", "direct")
+ENGINES = ("fft", "direct", "blocks")
 PADDINGS: dict[str, Any] = {"same": "same", "valid": "valid", "full": "full", "number": 1, "pairs": ((2, 0), (1, 3))}
 
 

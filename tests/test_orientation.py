@@ -14,11 +14,11 @@ from quality.scenarios import colour, realistic
 from scipy.signal import fftconvolve
 
 import convtool
-from convtool import deconvolution, model
+from convtool import model
 from convtool.deconvolution import non_local
 from convtool.deconvolution.solvers import orientation
 from convtool.kernel import Kernel
-from convtool.observation import Observation, Rounding
+from convtool.observation import Observation, Rounding, observe
 
 COMET = np.exp(-np.arange(12) / 4)[None] * [[0.3], [1.0], [0.3]]
 COMET /= COMET.sum()
@@ -40,7 +40,7 @@ def blurred(x: np.ndarray, kernel: np.ndarray, noise: float) -> np.ndarray:
 def observed(y: np.ndarray, kernel: np.ndarray, boundary: str = "unknown", **how: Any) -> Observation:
     mask = how.pop("mask", None)
     built = model.build(y, kernel, boundary=boundary, is_data=True, **how)
-    return deconvolution.observe(built, y, boundary, mask, Rounding.to(y.dtype))
+    return observe(built, y, boundary, mask, Rounding.to(y.dtype))
 
 
 @pytest.mark.parametrize("noise", [0.5, 2.0])

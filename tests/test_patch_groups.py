@@ -8,7 +8,7 @@ import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convtool import fft
+from convtool import process
 from convtool.deconvolution.solvers import patch_groups
 from convtool.deconvolution.solvers.patch_groups import Layout, Shrinkage
 
@@ -144,9 +144,9 @@ def test_noise_is_removed_and_edges_stay() -> None:
 
 def test_threads_and_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x = noisy(picture(70, 120), 9.0)
-    monkeypatch.setattr(fft.policy, "threads", 1)
+    monkeypatch.setattr(process.policy, "threads", 1)
     expected = denoised(x, 9.0, Layout(), Shrinkage())
-    monkeypatch.setattr(fft.policy, "threads", 3)
+    monkeypatch.setattr(process.policy, "threads", 3)
     np.testing.assert_array_equal(denoised(x, 9.0, Layout(), Shrinkage()), expected)
     monkeypatch.setattr(patch_groups, "_TILE", (5, 7))
     np.testing.assert_allclose(denoised(x, 9.0, Layout(), Shrinkage()), expected, atol=0.05)

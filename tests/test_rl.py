@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convtool
-from convtool import deconvolution, model
+from convtool import model
 from convtool.deconvolution import rl
 from convtool.deconvolution.solvers import scene as scene_module
 from convtool.deconvolution.solvers.poisson_stopping import Risk
 from convtool.deconvolution.solvers.richardson_lucy import RichardsonLucy
 from convtool.errors import ConvtoolError
+from convtool.observation import observe
 
 ODD = np.array([[0.0, 1, 2], [1, 5, 3], [0, 2, 1]]) * 0.11
 EVEN = np.array([[1.0, 2, 0.5, 0], [0.5, 4, 3, 1]]) * 0.2
@@ -410,9 +411,7 @@ def test_it_stops_where_the_data_without_noise_are_nearest(name: str, level: flo
 def test_the_second_run_is_the_first_on_other_data() -> None:
     """On the same data it makes the same estimates, whatever the first chooses of its momentum."""
     y, _, kernel = photons("photograph", 1000, "stars")
-    observation = deconvolution.observe(
-        model.build(y, kernel, is_data=True, boundary="unknown"), y, "unknown", None, None
-    )
+    observation = observe(model.build(y, kernel, is_data=True, boundary="unknown"), y, "unknown", None, None)
     scene = scene_module.of(observation)
     twins: list[RichardsonLucy] = []
 

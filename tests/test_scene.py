@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import convtool
-from convtool import deconvolution, model
+from convtool import model
 from convtool.deconvolution.solvers import scene as scenes
 from convtool.deconvolution.solvers.folded import Folded
 from convtool.deconvolution.solvers.torus import Torus
-from convtool.observation import Rounding
+from convtool.observation import Rounding, observe
 
 UNCHANGED = Rounding.to(np.dtype(np.uint8))  # 8-bit data: their unit is 1
 PLANE = np.random.default_rng(1).random((3, 4)) * [[1], [2], [0.5]]
@@ -42,7 +42,7 @@ def built(shape: tuple[int, ...], kernel: np.ndarray, how: dict[str, Any]) -> tu
 
 def scene_of(shape: tuple[int, ...], kernel: np.ndarray, how: dict[str, Any], mask: Any = None) -> scenes.Scene:
     model_, y = built(shape, kernel, how)
-    return scenes.of(deconvolution.observe(model_, y, how["boundary"], mask, UNCHANGED))
+    return scenes.of(observe(model_, y, how["boundary"], mask, UNCHANGED))
 
 
 @pytest.mark.parametrize(("name", "shape", "kernel", "how"), CASES, ids=[case[0] for case in CASES])
@@ -97,7 +97,7 @@ def test_normal_equations_are_solved(
 def test_spacing_divides_the_differences() -> None:
     for boundary in ("unknown", "symmetric"):
         model_, y = built((9, 8), PLANE, {"boundary": boundary})
-        observations = [deconvolution.observe(model_, y, boundary, None, UNCHANGED, h) for h in (None, (3, 1.5))]
+        observations = [observe(model_, y, boundary, None, UNCHANGED, h) for h in (None, (3, 1.5))]
         plain, spaced = map(scenes.of, observations)
         x = np.random.default_rng(7).normal(size=plain.shape)
         np.testing.assert_allclose(spaced.gradient(x), plain.gradient(x) / np.array([2, 1]).reshape(2, 1, 1, 1))
@@ -108,7 +108,7 @@ def test_a_constant_starts_as_itself_over_the_kernels_sum() -> None:
         model_, _ = built((9, 8), PLANE, {"boundary": boundary})
         mask = np.ones((9, 8))
         mask[2:5, 1:7] = 0
-        scene = scenes.of(deconvolution.observe(model_, np.full((9, 8), 7.0), boundary, mask, UNCHANGED))
+        scene = scenes.of(observe(model_, np.full((9, 8), 7.0), boundary, mask, UNCHANGED))
         np.testing.assert_allclose(scene.leave(scene.start()), 7 / PLANE.sum())
 
 
@@ -130,7 +130,7 @@ def test_every_constant_starts_as_itself(boundary: str, kernel: np.ndarray) -> N
     x = np.array([3.0, 5, 7])[:channels, None, None] * np.ones((channels, 9, 8))
     y = convtool.convolve(x, kernel, boundary="periodic")
     model_, _ = built(y.shape, kernel, {"boundary": boundary, "axes": "CYX"})
-    scene = scenes.of(deconvolution.observe(model_, y, boundary, None, UNCHANGED))
+    scene = scenes.of(observe(model_, y, boundary, None, UNCHANGED))
     if boundary != "zero":
         expected = np.broadcast_to(x[:, :1, :1], model_.operator.in_shape)
         np.testing.assert_allclose(scene.leave(scene.start()), expected, rtol=1e-5)
@@ -144,7 +144,7 @@ def test_the_start_lies_where_the_image_does() -> None:
         for kernel in (BLUR, np.pad(BLUR, ((0, 1), (2, 0)))):
             y = convtool.convolve(x, kernel, boundary="periodic")
             model_, _ = built((19, 18), kernel, {"boundary": boundary})
-            observation = deconvolution.observe(model_, y, boundary, None, UNCHANGED)
+            observation = observe(model_, y, boundary, None, UNCHANGED)
             start = model_.framed(scenes.of(observation).leave(scenes.of(observation).start())[None])
             np.testing.assert_allclose(start * kernel.sum(), y, atol=1e-12)
 
@@ -154,9 +154,7 @@ def test_what_does_not_count_is_nothing() -> None:
     mask[3, 4] = False
     for boundary, kind in (("unknown", Torus), ("periodic", Torus), ("symmetric", Folded)):
         model_, y = built((9, 8), PLANE, {"boundary": boundary})
-        observations = [
-            deconvolution.observe(model_, np.where(mask, y, lost), boundary, mask, UNCHANGED) for lost in (0.0, 1e9)
-        ]
+        observations = [observe(model_, np.where(mask, y, lost), boundary, mask, UNCHANGED) for lost in (0.0, 1e9)]
         first, second = map(scenes.of, observations)
         assert isinstance(first, kind)
         np.testing.assert_array_equal(first.data, second.data)

@@ -22,14 +22,17 @@ import convtool
 
 ROOT = Path(convtool.__file__).parent
 ABOVE = ("images", "report", "cli", "files", "wisdom", "memory")  # what knows users, files, codecs and the machine
-FOUNDATION = ("errors", "axes", "kernel", "boundary", "geometry", "fft", "direct", "spectral", "entries", "operators")
+FOUNDATION = (
+    *("errors", "axes", "kernel", "boundary", "geometry", "process", "costs", "libraries", "fft", "blas"),
+    *("direct", "separable", "blocks", "spectral", "engines", "entries", "operators"),
+)
 FFT_LIBRARIES = ("pyfftw", "numpy.fft", "scipy.fft", "scipy.fftpack")
 CODECS = ("imageio", "tifffile", "PIL", "astropy", "imagecodecs")
 SLOW = ("numpy", "scipy", "pyfftw", *CODECS, "rich")
 FUNCTION_LINES, COMMAND_LINES, MODULE_LINES = 50, 70, 300
 
 # (module, function, what): the CPUs that a container grants are known to a file alone.
-OPENS = {("convtool.fft", "usable_cpus", "open")}
+OPENS = {("convtool.process", "usable_cpus", "open")}
 
 
 @functools.cache

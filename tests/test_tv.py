@@ -12,13 +12,13 @@ import scipy.optimize
 import skimage.data
 
 import convtool
-from convtool import deconvolution, model
+from convtool import model
 from convtool.deconvolution import tv
 from convtool.deconvolution.solvers import crops, folded, tiles, total_variation, tv_weight
 from convtool.deconvolution.solvers import scene as scenes
 from convtool.deconvolution.solvers.whiteness import whiteness
 from convtool.errors import ConvtoolError
-from convtool.observation import Rounding
+from convtool.observation import Rounding, observe
 
 UNCHANGED = Rounding.to(np.dtype(np.uint8))  # 8-bit data: their unit is 1
 KERNEL = np.array([[0.05, 0.10, 0.00], [0.10, 0.40, 0.30], [0.00, 0.05, 0.02]])
@@ -45,7 +45,7 @@ def observed(
     rng = np.random.default_rng(3)
     y = 40 * (rng.random(shape) > 0.6) + rng.normal(10, 4, shape)
     built = model.build(y, kernel, is_data=True, **how)
-    return scenes.of(deconvolution.observe(built, y, how["boundary"], mask, UNCHANGED, spacing))
+    return scenes.of(observe(built, y, how["boundary"], mask, UNCHANGED, spacing))
 
 
 def dense(scene: scenes.Scene) -> tuple[np.ndarray, np.ndarray]:
@@ -289,7 +289,7 @@ def test_tiles_are_as_good_as_the_whole(shape: tuple[int, ...], monkeypatch: pyt
 
 def test_a_stack_is_tiled_too() -> None:
     built = model.build(np.zeros((9, 150, 90)), VOLUME, boundary="unknown", is_data=True, axes="ZYX")
-    observation = deconvolution.observe(built, np.random.default_rng(0).random((9, 150, 90)), "unknown")
+    observation = observe(built, np.random.default_rng(0).random((9, 150, 90)), "unknown")
     parts = tiles.tiles(observation, 60000)
     assert len(parts) > 1
     truth = np.random.default_rng(1).random(built.operator.in_shape)
@@ -373,7 +373,7 @@ def test_a_crop_is_the_problem_of_its_data(how: dict[str, Any]) -> None:
     x = np.random.default_rng(5).random((61, 48))
     y = convtool.convolve(x, KERNEL, **how)
     built = model.build(y, KERNEL, is_data=True, shape=x.shape, **how)
-    found = crops.crops(deconvolution.observe(built, y, how["boundary"]), 400)
+    found = crops.crops(observe(built, y, how["boundary"]), 400)
     assert len(found) > 1
     whole = np.pad(x, 1, mode="constant" if how["boundary"] == "zero" else "symmetric")
     for each in found:
@@ -421,7 +421,7 @@ def test_whiteness_tells_noise_from_structure() -> None:
 def test_the_probe_is_as_strong_as_the_noise_where_it_is() -> None:
     built = model.build(np.zeros((40, 30)), KERNEL, boundary="unknown", is_data=True)
     y = np.tile(np.linspace(0, 200, 30), (40, 1))
-    scene = scenes.of(deconvolution.observe(built, y, "unknown", None, UNCHANGED))
+    scene = scenes.of(observe(built, y, "unknown", None, UNCHANGED))
     plain = tv_weight._probe(scene, tv_weight.Level(2.0, 4.0, 0.0))
     assert set(np.unique(plain)) == {-1.0, 0.0, 1.0}
     assert np.abs(plain).sum() == y.size

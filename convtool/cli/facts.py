@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convtool import conditioning, fft, images, metrics, model
+from convtool import conditioning, images, metrics, model, process
 from convtool.operators import Convolution
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def build_model(
             "origin": list(operator.kernel.origin),
             "engine": operator.engine_name,
             "precision": {"float32": "single", "float64": "double"}[operator.dtype.name],
-            "threads": fft.threads(),
+            "threads": process.threads(),
         }
     )
     job.report.kernel["axes"] = built.kernel_axes

@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 import convtool
-from convtool import fft, files, wisdom
+from convtool import files, process, wisdom
 from convtool.cli.options import PARSERS
 from convtool.cli.terminal import is_terminal, show_report
 from convtool.errors import SettingError
@@ -49,7 +49,7 @@ class Job:
         self.wants_facts = self.is_shown or self.report_file is not None
         self.inputs = [name for name in inputs if name is not None]
         self.from_kernel: set[str] = set()  # settings that a kernel's sidecar gives
-        fft.policy.one_shot, fft.policy.load_wisdom, fft.policy.threads = True, wisdom.read, threads
+        process.policy.one_shot, process.policy.load_wisdom, process.policy.threads = True, wisdom.read, threads
         if "" in [*self.inputs, *outputs, self.report_file]:
             raise SettingError("a file name is empty (an unset variable?): leave the option out, or name a file")
         if any(name in files.STDOUT_NAMES for name in outputs) and sys.stdout is not None and sys.stdout.isatty():

@@ -69,7 +69,8 @@ PrecisionOption = Annotated[
     Literal["auto", "single", "double"], typer.Option("--precision", help="Computing precision; auto: by the image.")
 ]
 EngineOption = Annotated[
-    Literal["auto", "fft", "direct"], typer.Option("--engine", help="How to compute; auto: the faster.")
+    Literal["auto", "direct", "separable", "blocks", "fft"],
+    typer.Option("--engine", help="How to compute; auto: the fastest."),
 ]
 ThreadsOption = Annotated[
     int | None,

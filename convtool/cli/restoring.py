@@ -22,7 +22,7 @@ from convtool.cli.writing import write_image
 from convtool.deconvolution.solvers.one_step import policy
 from convtool.errors import DataError, SettingError
 from convtool.memory import available_memory
-from convtool.observation import UNKNOWN
+from convtool.observation import UNKNOWN, observe
 
 if TYPE_CHECKING:
     from convtool.cli.job import Job
@@ -73,7 +73,7 @@ def solve(job: Job, given: Given, method: Any) -> Restored:
         true = None if given.truth is None else _aligned(given.truth, built, asked["keep_extension"])
         y, rounding = _without(given.bias, y, built), reading.rounding_of(source.data, asked["linear"])
         spacing = None if asked["spacing"] is None else options.distances(asked["spacing"], "--spacing")
-        seen = deconvolution.observe(built, y, boundary, given.counted, rounding, spacing, asked["effort"])
+        seen = observe(built, y, boundary, given.counted, rounding, spacing, asked["effort"])
         solution = deconvolution.solve(built, seen, method)
         encoded = functools.partial(reading.code_values, source, asked["linear"])
         others = {name: encoded(x) for name, x in solution.others.items()}

@@ -7,13 +7,15 @@ A method is a module with
 
 and knows nothing of axes, files or the command line. It states the operators it can invert by what it asks of them (a
 `spectrum`, or `forward` and `adjoint` alone). A method for one boundary alone names it as `AUTO_BOUNDARY`: what
-boundary "auto" means for it. For the others the data are tested (`solvers.surroundings`).
+boundary "auto" means for it. For the others the data are tested (`solvers.surroundings`). One that solves large dense
+systems, which are worth the threads of BLAS, says `IS_DENSE = True`; those of the others get in each other's way.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +152,7 @@ def deconvolve(
     True
     """
     from convtool import model
+    from convtool.observation import observe
 
     y, mask, rounding = _checked(y, kernel, axes, mask, saturation)
     settings: dict[str, Any] = {
@@ -230,37 +233,15 @@ def _found(built: Model, data: np.ndarray) -> Surroundings:
     return min(found, key=lambda each: each.sureness)
 
 
-def observe(
-    built: Model,
-    y: np.ndarray,
-    boundary: str,
-    mask: np.ndarray | None = None,
-    rounding: Rounding | None = None,
-    spacing: Sequence[float] | None = None,
-    effort: str = "normal",
-) -> Observation:
-    """The observation that data y are, for a model that was built for them with this boundary; see `deconvolve`."""
-    from convtool import observation
-
-    data, spatial = built.canonical(y), built.arrangement.grid
-    weights = None if mask is None else built.canonical(mask)
-    return observation.Observation(
-        data,
-        built.operator,
-        boundary,
-        weights,
-        rounding,
-        observation.checked_spacing(spacing, len(spatial)),
-        observation.checked_effort(effort),
-    )
-
-
 def solve(built: Model, observation: Observation, method: Any) -> Solution:
     """The solution for an observation with a model; see `deconvolve`."""
+    from convtool import blas
     from convtool.deconvolution.solvers.trust import residuals, rounding_told
 
     name, options = _resolved(method)
-    estimate = methods.load(name).solve(observation, options)
+    module = methods.load(name)
+    with nullcontext() if getattr(module, "IS_DENSE", False) else blas.single_threaded():
+        estimate = module.solve(observation, options)
     metrics = {
         "method": name,
         "options": asdict(options),

@@ -14,6 +14,7 @@ from convtool.equivariance import rounding
 from convtool.equivariance.steps import Applied, Move, Step, Windows, blank, built_model, is_symmetric_model
 from convtool.errors import DataError, SettingError
 from convtool.merging.layers import Layer
+from convtool.observation import observe
 
 DEFAULT_METHOD = "tikhonov"  # linear but for its weight, so that rounding can be followed through it
 
@@ -33,7 +34,7 @@ class Deconvolve(Step):
             raise DataError("the kernel is all zeros: nothing of the image is left in the data")
         built = self._model(x, axes)
         data = x if self.layer.bias is None else _unbiased(built, x, self.layer.bias)
-        solution = deconvolution.solve(built, deconvolution.observe(built, data, self.boundary), self.method)
+        solution = deconvolution.solve(built, observe(built, data, self.boundary), self.method)
         gain, error = _inversion(built, data, solution)
         choice = _chosen(solution.metrics, max(built.arrangement.grid))
         # x^ = s y^ / (s^2 + w), so dx^ / d ln w = -x^ w / (s^2 + w), which is no larger than x^.

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convtool import boundary, fft, model
+from convtool import boundary, model, process
 from convtool.errors import DataError
 
 _BLOCK = 1 << 17  # samples of a block with its margins: with its operands it fits a core's second-level cache
@@ -45,7 +45,7 @@ def compute(field: Field, store: Callable[[Block, list[np.ndarray]], None], coun
                 block.load(tile)
                 store(block, [target[tuple(piece.part for piece in tile)] for target in targets])
 
-    workers = min(fft.threads(), len(tiles)) if field.image.size >= _THREADED else 1
+    workers = min(process.threads(), len(tiles)) if field.image.size >= _THREADED else 1
     if workers == 1:
         work(tiles)
     else:

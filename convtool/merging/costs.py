@@ -1,7 +1,7 @@
 """What a chain of kernels costs: multiply-adds as they stand on paper, and the time that the engines should take.
 
 Paper counts taps. Where a kernel goes by FFT its taps cost nothing, so a merge with many more of them can be the faster
-one; whether it is, the constants say by which `convtool.operators` chooses an engine.
+one; whether it is, the constants say by which `convtool.engines` chooses an engine.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from convtool import engines
 from convtool.merging import layers
 from convtool.merging.layers import Stage
-from convtool.operators import Convolution, predicted_times
+from convtool.operators import Convolution
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def predicted(chain: Sequence[Stage], grid: Sequence[int], channels: int) -> Pre
 
 
 def _time(operator: Convolution) -> float:
-    """Of one image, in the unit of `convtool.operators.predicted_times`."""
+    """Of one image, in the unit of `convtool.engines.times`."""
     taps = operator.window.taps
-    times = predicted_times(taps, operator.geometry, operator.groups / len(taps))
+    times = engines.times(taps, operator.geometry, operator.groups / len(taps), operator.dtype)
     return operator.groups * times[operator.engine_name]

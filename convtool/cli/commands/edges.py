@@ -73,7 +73,7 @@ def run(
     """
     for option, file in {"--direction": direction, "--components": components}.items():
         _check_holds_floats(option, file)
-    from convtool import fft, gradients, model
+    from convtool import gradients, model, process
     from convtool.cli.facts import describe_result
     from convtool.cli.job import Job
     from convtool.cli.reading import code_values, light, read_image
@@ -93,7 +93,7 @@ def run(
             extras["components"] = (*_as_channels(gradients.gradient(x, **settings), source.axes), components)
         y = code_values(source, linear, gradients.edges(x, **settings))
     computed = {"float32": "single", "float64": "double"}[model.working_dtype(x.dtype, precision).name]
-    job.settle({"axes": source.axes, "precision": computed, "threads": fft.threads()})
+    job.settle({"axes": source.axes, "precision": computed, "threads": process.threads()})
     if job.wants_facts:
         describe_result(job, y)
     with job.results() as staging:

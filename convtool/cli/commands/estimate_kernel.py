@@ -165,7 +165,7 @@ def _saturation(source: Image, level: float | None, linear: bool) -> float | Non
 
 
 def _describe(job: Job, found: KernelEstimate, axes: str, origin: str | tuple[int, ...], operation: str) -> None:
-    from convtool import fft
+    from convtool import process
     from convtool.kernel import origin_of
 
     kernel = found.kernel
@@ -178,7 +178,7 @@ def _describe(job: Job, found: KernelEstimate, axes: str, origin: str | tuple[in
         "max": float(kernel.max()),
     }
     job.report.result = dict(found.metrics)
-    job.settle({"axes": axes, "size": list(kernel.shape), "origin": list(place), "threads": fft.threads()})
+    job.settle({"axes": axes, "size": list(kernel.shape), "origin": list(place), "threads": process.threads()})
     job.report.notes += found.notes
     words = [] if operation == "convolve" else [f"--operation {operation}"]
     words += [] if place == tuple(n // 2 for n in kernel.shape) else [f"--origin {','.join(map(str, place))}"]

@@ -207,8 +207,8 @@ def _advise(job: Job, merged: Merged, grid: tuple[int, ...] | None) -> None:
         ratio, engines = after.time / before.time, (*after.engines, *before.engines)
     except ConvtoolError:  # larger than a typical image
         ratio, engines = merge / max(chain, 1), ()
-    if "fft" in engines:
-        first, *others = ["FFT" if engine == "fft" else "direct" for engine in engines]
+    if {"fft", "blocks"} & {*engines}:
+        first, *others = ["FFT" if engine in ("fft", "blocks") else engine for engine in engines]
         advice += (
             f"; on {spelled(lengths)} pixels, by the engines that auto chooses ({first} for the merge,"
             f" {' and '.join(others)} for the chain), the merge should take {ratio:.2g} times as long"

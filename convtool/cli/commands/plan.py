@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 import typer
@@ -13,11 +14,11 @@ from convtool.errors import SettingError
 def run(
     context: typer.Context,
     shapes: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="SHAPE...", help="Sizes of images along the kernel's axes, such as 2048x2048.", show_default=False
         ),
-    ],
+    ] = None,
     margin: Annotated[
         str | None,
         typer.Option(
@@ -35,14 +36,15 @@ def run(
     quiet: options.QuietOption = False,
     verbose: options.VerboseOption = False,
 ) -> None:
-    """Measure the fastest transforms for some image sizes.
+    """Measure this machine: how fast each engine is, and the fastest transforms for some image sizes.
 
-    Takes seconds to minutes. Later runs on this machine use what was learned, which is kept in the user's cache folder
-    (CONVTOOL_CACHE_DIR overrides), one file per processor and library version.
+    Without sizes, seconds: which engine a kernel is given to follows from it. With sizes, seconds to minutes for each.
+    Later runs on this machine use what was learned, which is kept in the user's cache folder (CONVTOOL_CACHE_DIR
+    overrides), one file per processor and library version, and one per number of threads.
     """
-    grids = [_shape(text) for text in shapes]
+    grids = [_shape(text) for text in shapes or ()]
     extent = None if margin is None else _shape(margin)
-    from convtool import fft, wisdom
+    from convtool import costs, engines, fft, libraries, process, wisdom
     from convtool.axes import spelled
     from convtool.cli.job import Job
     from convtool.spectral import padded_grid
@@ -53,14 +55,26 @@ def run(
             raise SettingError(f"--kernel-shape {margin} and the shapes must have as many axes as each other")
         grids += [padded_grid(grid, extent) for grid in grids]
     dtypes = {"single": ["float32"], "double": ["float64"], "both": ["float32", "float64"]}[precision]
+    fastest = libraries.learned()
     with job.timed("planning"):
         for grid in dict.fromkeys(grids):
             for dtype in dtypes:
-                fft.measure(grid, dtype)
+                fastest |= fft.measure(grid, dtype)
+        found = engines.measured()
     planned = [spelled(grid) for grid in dict.fromkeys(grids)]
-    job.report.result = {"planned": planned, "precision": precision, "threads": fft.threads()}
+    job.report.result = {
+        "planned": planned,
+        "libraries": fastest,
+        "precision": precision,
+        "threads": process.threads(),
+        "nanoseconds": asdict(found),
+    }
     with job.results():
-        job.report.output = {"name": str(wisdom.write(fft.library_version(), fft.export_wisdom()))}
+        names = [str(wisdom.write(costs.name(process.threads()), costs.as_bytes(found)))]
+        if grids:
+            names.append(str(wisdom.write(libraries.wisdom_name(process.threads()), libraries.as_bytes(fastest))))
+            names.append(str(wisdom.write(fft.library_version(), fft.export_wisdom())))
+        job.report.output = {"name": names}
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from convtool import fft
+from convtool import process
 
 if TYPE_CHECKING:
     from convtool.deconvolution.solvers.scene import Scene
@@ -100,7 +100,7 @@ class TotalVariation:
         """The minimum for a weight in the scene's units."""
         mu = min(max(_MU * math.sqrt(weight), _LEAST_MU), _MOST_MU) if self._u is not None else 1.0
         penalties = _Penalties(mu, weight / _THRESHOLD, _GAMMA, _THRESHOLD)
-        with ThreadPoolExecutor(fft.threads()) as pool:
+        with ThreadPoolExecutor(process.threads()) as pool:
             self._run = pool.map if len(self._blocks) > 1 else map
             return self._iterate(penalties, tol, limit, watch)
 

@@ -1,0 +1,137 @@
+"""The engines that compute a correlation, and which of them is the fastest for a kernel and a grid.
+
+    direct       a sum over the taps                        `convtool.direct`
+    separable    passes along the axes                      `convtool.separable`    kernels of low rank
+    blocks       products of spectra, block by block        `convtool.blocks`
+    fft          products of spectra of the whole image     `convtool.spectral`
+
+All compute the same operator and its adjoint, to rounding. How long each takes is predicted from the work that it does
+and from `convtool.costs`, nanoseconds for a unit of each kind of work, which `measured` finds for a machine. The choice
+follows from the sizes, the taps and the costs alone, so that it repeats itself.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from convtool import blocks, fft, separable, spectral
+from convtool import costs as machine
+from convtool.blocks import BlocksEngine
+from convtool.costs import Costs
+from convtool.direct import DirectEngine
+from convtool.errors import SettingError
+from convtool.geometry import Geometry
+from convtool.separable import SeparableEngine
+from convtool.spectral import SpectralEngine
+
+NAMES = ("direct", "separable", "blocks", "fft")
+_SPECTRAL = 1.0  # nanoseconds of a complex product and its traffic; little beside the transforms
+_LEAST = 1e-4  # nanoseconds: nothing costs nothing
+_TRIALS = 7
+_MOST_TAPS_SPLIT = 1 << 14  # kernels of more taps are not split: that itself would take longer than a transform
+
+
+class Engine(Protocol):
+    """What computes a correlation."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """[n, g, o, *outputs] of x [n, g, i, *grid]."""
+        ...
+
+    def adjoint(self, y: np.ndarray) -> np.ndarray:
+        """[n, g, i, *grid] of y [n, g, o, *outputs]."""
+        ...
+
+
+def build(name: str, taps: np.ndarray, geometry: Geometry, dtype: np.dtype, planes: int) -> Engine:
+    """The engine of this name for window taps [g, o, i, *extent]; raises SettingError where it cannot do them."""
+    if name == "separable" and separable.multiply_adds(taps, geometry, dtype) is None:
+        raise SettingError(
+            "engine separable is for kernels that mix no channels and are a sum of few products of one vector an axis,"
+            " which this one is not: use auto, direct, blocks or fft"
+        )
+    if name == "fft":
+        return SpectralEngine(taps, geometry, dtype, planes)
+    engines: dict[str, Callable[[np.ndarray, Geometry, np.dtype], Engine]] = {
+        "direct": DirectEngine,
+        "separable": SeparableEngine,
+        "blocks": BlocksEngine,
+    }
+    return engines[name](taps, geometry, dtype)
+
+
+def fastest(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype) -> str:
+    """The name of the engine that should take the least time."""
+    found = times(taps, geometry, batch, dtype)
+    return min(found, key=lambda name: found[name])
+
+
+def times(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype) -> dict[str, float]:
+    """Milliseconds that each engine should take for one image and group; `batch` of them share the kernel's spectra."""
+    _, o, i = taps.shape[:3]
+    width, costs = np.dtype(dtype).itemsize / 4, machine.current()
+    direct = int(np.count_nonzero((taps != 0).any(axis=(0, 1, 2)))) * o * i * math.prod(geometry.outputs)
+    each = costs.multiply_add if o * i == 1 else costs.product
+    found = {"direct": each * direct + costs.sample * math.prod(geometry.outputs) * max(o, i)}
+    if taps[0].size <= _MOST_TAPS_SPLIT:
+        split = separable.multiply_adds(taps, geometry, dtype)
+        if split is not None:
+            work, passes = split
+            found["separable"] = costs.multiply_add * work + costs.sample * passes * math.prod(geometry.grid)
+    grid = blocks.block_grid(blocks.dense(geometry), geometry.span, max(o, i))
+    count, whole = blocks.count(grid, geometry), spectral.route(geometry)[1]
+    found["blocks"] = _spectral(grid, count, taps.shape, batch, costs.block, costs.spectral)
+    found["blocks"] += 2 * costs.block * blocks.OVERHEAD * count * max(o, i)
+    found["fft"] = _spectral(whole, 1, taps.shape, batch, costs.transform, costs.spectral)
+    calls = {"separable": len(geometry.grid)}
+    return {name: (width * time + costs.call * calls.get(name, 1)) / 1e6 for name, time in found.items()}
+
+
+def _spectral(
+    grid: tuple[int, ...], count: float, shape: tuple[int, ...], batch: float, transform: float, product: float
+) -> float:
+    """Nanoseconds of the transforms and products of so many grids, and once a batch of the kernel's [g, o, i, ...]."""
+    _, o, i, *_ = shape
+    transforms = transform * fft.cost(grid) * (count * (o + i) + o * i / max(batch, 1))
+    return transforms + product * o * i * math.prod(grid) * count
+
+
+def measured() -> Costs:
+    """The costs of this machine, on the threads of the process: engines timed on work of known size, for seconds."""
+    side, span = 1536, 15
+    few, many, wide = (np.ones((1, 1, 1, n, n)) for n in (3, 9, span + 1))
+    x, mixed = np.ones((1, 1, 1, side, side), np.float32), np.ones((1, 1, 32, 128, 128), np.float32)
+    samples = side**2
+    call = _timed("direct", few, np.ones((1, 1, 1, 8, 8), np.float32))
+    short, long = _timed("direct", few, x), _timed("direct", many, x)
+    tap = max(long - short, 0) / (72 * samples)
+    grid = blocks.block_grid((side, side), (span, span), 1)
+    block = _timed("blocks", wide, x) / (2 * blocks.cost(grid, (side, side), (span, span)))
+    product = _timed("direct", np.ones((1, 32, 32, 3, 3)), mixed) / (9 * 32 * 32 * 128**2)
+    transform = (_timed("fft", wide, x) - _SPECTRAL * samples / 2) / (2 * fft.cost((side, side)))
+    return Costs(
+        multiply_add=max(tap, _LEAST),
+        product=max(product, _LEAST),
+        sample=max((short - call) / samples - 9 * tap, _LEAST),
+        transform=max(transform, _LEAST),
+        block=max(block - _SPECTRAL / (2 * math.log2(math.prod(grid))), _LEAST),
+        spectral=_SPECTRAL,
+        call=call,
+    )
+
+
+def _timed(name: str, taps: np.ndarray, x: np.ndarray) -> float:
+    """Nanoseconds of one correlation, the least of several; spectra and plans are made before."""
+    grid = x.shape[3:]
+    geometry = Geometry(grid, taps.shape[3:], "periodic", tuple((0, n - 1) for n in taps.shape[3:]), (1,) * 2, (1,) * 2)
+    engine, found = build(name, taps, geometry, x.dtype, 2), math.inf
+    for _ in range(_TRIALS):
+        start = time.perf_counter_ns()
+        engine.forward(x)
+        found = min(found, time.perf_counter_ns() - start)
+    return found

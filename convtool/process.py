@@ -1,0 +1,73 @@
+"""What this process may use, and how work is spread over it: threads, whether it lives for one command only, and
+what was learned of the machine.
+
+A command sets `policy` once, before any work. Blocks of work go through `each`: they run on as many threads as
+`threads` says, in NumPy, BLAS and FFT calls that release the interpreter's lock, and their results come in order, so
+that what is summed from them does not depend on the threads.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from convtool.errors import SettingError
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+
+@dataclass
+class Policy:
+    """Settings of the process.
+
+    threads: None for as many as the machine has; one_shot: whether it ends after one command; load_wisdom: gives what
+    was learned on this machine, by a name that says what it is, or None
+    """
+
+    threads: int | None = None
+    one_shot: bool = False
+    load_wisdom: Callable[[str], bytes | None] | None = None
+
+
+policy = Policy()
+
+
+def threads() -> int:
+    """Threads to use: as set, else CONVTOOL_THREADS, else the CPUs that this process may use.
+
+    Raises SettingError when the variable is no number.
+    """
+    text = os.environ.get("CONVTOOL_THREADS") or "0"
+    if not text.isdecimal():
+        raise SettingError(f"CONVTOOL_THREADS must be a whole number of threads (0: all CPUs), got '{text}'")
+    return policy.threads or int(text) or usable_cpus()
+
+
+def usable_cpus() -> int:
+    """CPUs in the process's affinity mask, or its control group's quota (rounded up) where that is less."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        return min(count, math.ceil(int(quota) / int(period))) or 1
+    except (OSError, ValueError):
+        return count
+
+
+def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
+    """work of every item, in their order, on `threads()` threads; must not be called by work itself."""
+    items = list(items)
+    count = min(threads(), len(items))
+    return list(_pool(count, os.getpid()).map(work, items)) if count > 1 else list(map(work, items))
+
+
+@functools.lru_cache(1)
+def _pool(count: int, pid: int) -> ThreadPoolExecutor:
+    """A pool of threads that stays; a forked process needs one of its own."""
+    return ThreadPoolExecutor(count, thread_name_prefix="convtool")
