@@ -62,9 +62,8 @@ def usable_cpus() -> int:
 
 def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
     """work of every item, in their order, on `threads()` threads; must not be called by work itself."""
-    items = list(items)
-    count = min(threads(), len(items))
-    return list(_pool(count, os.getpid()).map(work, items)) if count > 1 else list(map(work, items))
+    items, count = list(items), threads()
+    return list(map(work, items) if min(count, len(items)) < 2 else _pool(count, os.getpid()).map(work, items))
 
 
 @functools.lru_cache(1)

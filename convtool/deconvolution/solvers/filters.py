@@ -7,7 +7,8 @@ regularised methods: with a weight w >= 0 a frequency and component,
     G(w) = V diag( s / (s^2 + w) ) U^H            0 where s counts as zero and w is 0
 
 Singular values are kept in units of the largest, the operator's norm, and weights w in units of its square, so that no
-scale of a kernel over- or underflows.
+scale of a kernel over- or underflows. What lies below the rounding of that largest one is a zero that some transforms
+leave exact and others do not, and is set to zero: no weight, however small, may amplify it.
 """
 
 from __future__ import annotations
@@ -101,7 +102,9 @@ def decompose(operator: Convolution) -> Decomposition:
         u = np.divide(H, s[..., None], out=np.ones_like(H), where=s[..., None] > 0)
         vh = np.ones((1,) * H.ndim, H.dtype)
     norm = float(s.max())
-    return Decomposition(u, s / s.dtype.type(norm) if norm else s, vh, norm, operator)
+    relative = s / s.dtype.type(norm) if norm else s
+    relative[relative < np.finfo(s.dtype).eps] = 0
+    return Decomposition(u, relative, vh, norm, operator)
 
 
 def filtered(G: np.ndarray, y: np.ndarray, operator: Convolution) -> np.ndarray:
