@@ -391,7 +391,8 @@ def test_a_signal_while_results_are_on_their_way(here: Path) -> None:
 def test_a_signal_while_the_program_starts(here: Path, number: signal.Signals, moment: str) -> None:
     """It comes when a module is about to be imported."""
     code = (
-        "import os, sys\n"
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job has it ignored
         "from convtool.cli import main\n"
         "moment, number = sys.argv[1], int(sys.argv[2])\n"
         "class Sender:\n"
