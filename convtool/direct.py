@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -167,7 +166,7 @@ def _compute_block(block: tuple[_Sum, int, int, bool]) -> None:
     phases = _phases(each, first, rows)
     shape = phases.shape[2:]
     width = math.prod(shape[1:])
-    wide = _scratch("out", (len(target), rows * width), phases.dtype)
+    wide = process.scratch("out", (len(target), rows * width), phases.dtype)
     last = np.ravel_multi_index([n - 1 for n in target.shape[1:]], shape)
     (_numpy_sum if is_brief else _blas_sum)(each, phases, wide, int(last) + 1)
     target[...] = wide.reshape(len(target), rows, *shape[1:])[:, :, *(slice(n) for n in target.shape[2:])]
@@ -180,11 +179,11 @@ def _phases(each: _Sum, first: int, rows: int) -> np.ndarray:
     inner = [-(-n // s) for n, s in zip(extended[1:], stride[1:], strict=True)]
     shape = (rows + each.reach[0], *inner)
     starts = (first * stride[0] - each.margins[0][0], *(-before for before, _ in each.margins[1:]))
-    out = _scratch("phases", (channels, math.prod(stride), *shape), each.signal.dtype)
+    out = process.scratch("phases", (channels, math.prod(stride), *shape), each.signal.dtype)
     if out.shape[1] == 1:
         boundary.piece(each.signal, starts, each.mode, out[:, 0])
         return out
-    whole = _scratch("extended", (channels, shape[0] * stride[0], *extended[1:]), each.signal.dtype)
+    whole = process.scratch("extended", (channels, shape[0] * stride[0], *extended[1:]), each.signal.dtype)
     boundary.piece(each.signal, starts, each.mode, whole)
     for number, phase in enumerate(np.ndindex(stride)):
         part = whole[:, *_every(phase, stride)]
@@ -226,23 +225,10 @@ def _numpy_sum(each: _Sum, phases: np.ndarray, wide: np.ndarray, count: int) -> 
     """The same by NumPy alone."""
     flat = phases.reshape(*phases.shape[:2], -1)
     wide = wide[:, :count]
-    product = _scratch("product", wide.shape, wide.dtype)
+    product = process.scratch("product", wide.shape, wide.dtype)
     for number, tap in enumerate(each.taps):
         start = int(np.ravel_multi_index(tap.place, phases.shape[2:]))
         multiply = np.multiply if tap.matrix.size == 1 else np.matmul
         multiply(tap.matrix, flat[:, tap.phase, start : start + count], out=product if number else wide)
         if number:
             wide += product
-
-
-_own = threading.local()  # memory stays with its thread: fresh memory costs more than a tap
-
-
-def _scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array with anything in it, in memory that the thread's next call by this name overwrites."""
-    size = math.prod(shape) * dtype.itemsize
-    memory = getattr(_own, name, None)
-    if memory is None or memory.nbytes < size:
-        memory = np.empty(size, np.uint8)
-        setattr(_own, name, memory)
-    return memory[:size].view(dtype).reshape(shape)

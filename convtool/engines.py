@@ -27,7 +27,6 @@ from convtool.direct import DirectEngine
 from convtool.errors import SettingError
 from convtool.geometry import Geometry
 from convtool.separable import SeparableEngine
-from convtool.spectral import SpectralEngine
 
 NAMES = ("direct", "separable", "blocks", "fft")
 _SPECTRAL = 1.0  # nanoseconds of a complex product and its traffic; little beside the transforms
@@ -56,7 +55,7 @@ def build(name: str, taps: np.ndarray, geometry: Geometry, dtype: np.dtype, plan
             " which this one is not: use auto, direct, blocks or fft"
         )
     if name == "fft":
-        return SpectralEngine(taps, geometry, dtype, planes)
+        return spectral.engine(taps, geometry, dtype, planes)
     engines: dict[str, Callable[[np.ndarray, Geometry, np.dtype], Engine]] = {
         "direct": DirectEngine,
         "separable": SeparableEngine,

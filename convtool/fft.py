@@ -116,10 +116,10 @@ class _ScipyTransform(RealTransform):
         self._count = count
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return _scipy_fft().rfftn(x, axes=self.axes, workers=self._count)
+        return scipy_fft().rfftn(x, axes=self.axes, workers=self._count)
 
     def inverse(self, spectrum: np.ndarray) -> np.ndarray:
-        return _scipy_fft().irfftn(spectrum, s=self.shape, axes=self.axes, workers=self._count, overwrite_x=True)
+        return scipy_fft().irfftn(spectrum, s=self.shape, axes=self.axes, workers=self._count, overwrite_x=True)
 
 
 class _FFTWTransform(RealTransform):
@@ -252,7 +252,8 @@ def _planned(shape: tuple[int, ...], dtype: np.dtype, count: int) -> RealTransfo
 
 
 @functools.cache
-def _scipy_fft() -> Any:
+def scipy_fft() -> Any:
+    """The library for blocks of a grid, imported when it is first used."""
     import scipy.fft
 
     return scipy.fft

@@ -11,10 +11,13 @@ from __future__ import annotations
 import functools
 import math
 import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
+
+import numpy as np
 
 from convtool.errors import SettingError
 
@@ -70,3 +73,19 @@ def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
 def _pool(count: int, pid: int) -> ThreadPoolExecutor:
     """A pool of threads that stays; a forked process needs one of its own."""
     return ThreadPoolExecutor(count, thread_name_prefix="convtool")
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array with anything in it, in memory that the thread's next call by this name overwrites.
+
+    Fresh memory costs a block of work more than the work does: the system brings it page by page.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    memory = getattr(_own, name, None)
+    if memory is None or memory.nbytes < size:
+        memory = np.empty(size, np.uint8)
+        setattr(_own, name, memory)
+    return memory[:size].view(dtype).reshape(shape)
+
+
+_own = threading.local()

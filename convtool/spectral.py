@@ -6,6 +6,10 @@ Two grids. *Circular*: a periodic image of a good size is transformed as it is, 
 result. *Padded*: every other boundary, and periodic images of awkward (large prime) sizes, are extended by their margin
 and transformed on the next fast size; the windows inside never see the wrap, so the result is exact as well. Strides
 pick every s-th output. The adjoint does the same steps backwards with conj(H).
+
+Kernels that mix channels need all of a group's spectra at once (`SpectralEngine`). Others go plane by plane, through
+the cache (`PlaneEngine`, `convtool.passes`), and a kernel's spectrum is kept from its second use on. On grids so small
+that NumPy transforms them, or of one axis, they go with the rest.
 """
 
 from __future__ import annotations
@@ -16,8 +20,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convtool import boundary, fft
+from convtool import boundary, fft, passes
 from convtool.geometry import Geometry
+from convtool.passes import KernelSpectrum, Response, Source, Target
 
 _PADDING_GAIN = 1.3  # the padded route must be predicted this much faster: it also copies
 
@@ -28,7 +33,12 @@ class SpectralEngine:
     def __init__(self, taps: np.ndarray, geometry: Geometry, dtype: np.dtype, planes: int = 1) -> None:
         self.taps, self.geometry, self.dtype = taps, geometry, np.dtype(dtype)
         self.is_circular, self.grid = route(geometry)
-        self.transform = fft.transform(self.grid, self.dtype, uses=2 * planes + math.prod(taps.shape[:3]))
+        self._uses = 2 * planes + math.prod(taps.shape[:3])
+
+    @functools.cached_property
+    def transform(self) -> fft.RealTransform:
+        """That of the grid."""
+        return fft.transform(self.grid, self.dtype, self._uses)
 
     @functools.cached_property
     def spectrum(self) -> np.ndarray:
@@ -90,6 +100,97 @@ class SpectralEngine:
         return out
 
 
+class PlaneEngine(SpectralEngine):
+    """The same for taps [g, 1, 1, *extent], which mix no channels, on grids of two axes or more."""
+
+    def __init__(self, taps: np.ndarray, geometry: Geometry, dtype: np.dtype, planes: int = 1) -> None:
+        super().__init__(taps, geometry, dtype, planes)
+        self._spectra = [
+            KernelSpectrum(each[0, 0], geometry, self.grid, self.dtype, is_padded=not self.is_circular) for each in taps
+        ]
+        self._fleeting = [int(planes <= len(taps))] * len(taps)  # uses of each spectrum until it is kept
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        geometry = self.geometry
+        out = np.empty((*x.shape[:2], 1, *geometry.outputs), self.dtype)
+        index = self._output_index()
+        for n, g in np.ndindex(x.shape[:2]):
+            if isinstance(index[0], slice):
+                target = _into(out[n, g, 0], index[0].step, index[1:])
+                self._filter(self._source(x[n, g, 0]), self._response(g), target)
+            else:
+                whole = np.empty(self.grid, self.dtype)
+                self._filter(self._source(x[n, g, 0]), self._response(g), _into(whole))
+                out[n, g, 0] = whole[index]
+        return out
+
+    def adjoint(self, y: np.ndarray) -> np.ndarray:
+        geometry = self.geometry
+        out = np.empty((*y.shape[:2], 1, *geometry.grid), self.dtype)
+        for n, g in np.ndindex(y.shape[:2]):
+            whole = out[n, g, 0] if self.is_circular else np.empty(geometry.extended, self.dtype)
+            self._filter(_plain(self._spread(y[n, g])), self._response(g, is_adjoint=True), _into(whole))
+            if not self.is_circular:
+                out[n, g, 0] = boundary.fold(whole, geometry.padding, geometry.boundary)
+        return out
+
+    def _filter(self, source: Source, response: Response, target: Target) -> None:
+        passes.filtered(source, response, target, self.grid, self.dtype)
+
+    def _source(self, x: np.ndarray) -> Source:
+        """The rows of a plane, extended where its boundary asks for that."""
+        geometry = self.geometry
+        if self.is_circular:
+            return _plain(x)
+        (before, _), *others = geometry.padding
+        starts = tuple(-first for first, _ in others)
+
+        def read(rows: slice) -> np.ndarray:
+            out = np.empty((rows.stop - rows.start, *geometry.extended[1:]), self.dtype)
+            boundary.piece(x, (rows.start - before, *starts), geometry.boundary, out)
+            return out
+
+        return Source(geometry.extended[0], read)
+
+    def _spread(self, y: np.ndarray) -> np.ndarray:
+        """y [1, *outputs] as it enters the adjoint, where rows and ends of zeros may be missing."""
+        fits = all(count <= n for count, n in zip(self.geometry.outputs, self.grid, strict=True))
+        return y[0] if fits and set(self.geometry.stride) == {1} else self._scattered(y)[0]
+
+    def _response(self, group: int, is_adjoint: bool = False) -> Response:
+        """F w by columns, or its conjugate; kept where it is used again."""
+        group %= len(self._spectra)
+        kernel = self._spectra[group]
+        self._fleeting[group] -= 1
+        if self._fleeting[group] >= 0:
+            return kernel.columns if is_adjoint else kernel.conjugate
+        whole = kernel.whole
+        return (lambda columns: whole[:, columns]) if is_adjoint else (lambda columns: whole[:, columns].conj())
+
+
+def _plain(x: np.ndarray) -> Source:
+    """The rows of a plane as they are."""
+    return Source(len(x), lambda rows: x[rows])
+
+
+def _into(out: np.ndarray, step: int = 1, rest: tuple[slice, ...] = ()) -> Target:
+    """All of a plane, from every `step`-th row and the part `rest` of it."""
+    index = rest or tuple(slice(n) for n in out.shape[1:])
+
+    def write(rows: slice, found: np.ndarray) -> None:
+        out[rows] = found[:, *index]
+
+    return Target(len(out), write, step)
+
+
+def engine(taps: np.ndarray, geometry: Geometry, dtype: np.dtype, planes: int = 1) -> SpectralEngine:
+    """The engine for window taps [g, o, i, *extent] that so many planes go through."""
+    is_plain = taps.shape[1:3] == (1, 1) and len(geometry.grid) > 1
+    if is_plain and fft.library(route(geometry)[1], 2 * planes + len(taps), dtype) != "numpy":
+        return PlaneEngine(taps, geometry, dtype, planes)
+    return SpectralEngine(taps, geometry, dtype, planes)
+
+
 def route(geometry: Geometry) -> tuple[bool, tuple[int, ...]]:
     """(circular?, grid of the transform), the cheaper of the routes that are exact for this geometry."""
     padded = tuple(map(fft.fast_length, geometry.extended))
@@ -112,14 +213,19 @@ def laid(
     `is_padded`, the extended signal does (taps at m d). Taps that meet on one sample, for kernels larger than the grid,
     add up.
     """
+    spots = np.ix_(*places(geometry, grid, is_padded))
+    out = np.zeros((*taps.shape[:3], *grid), dtype)
+    for block in np.ndindex(taps.shape[:3]):
+        np.add.at(out[block], spots, taps[block].astype(dtype))
+    return out
+
+
+def places(geometry: Geometry, grid: Sequence[int], is_padded: bool = False) -> list[np.ndarray]:
+    """Where the taps lie on each axis of a periodic grid; see `laid`."""
     is_own = tuple(grid) == geometry.grid and not is_padded
     first = [p for p, _ in geometry.padding] if is_own else [0] * len(grid)
     rows = zip(geometry.extent, geometry.dilation, first, grid, strict=True)
-    places = np.ix_(*((np.arange(count) * d - p) % n for count, d, p, n in rows))
-    out = np.zeros((*taps.shape[:3], *grid), dtype)
-    for block in np.ndindex(taps.shape[:3]):
-        np.add.at(out[block], places, taps[block].astype(dtype))
-    return out
+    return [(np.arange(count) * d - p) % n for count, d, p, n in rows]
 
 
 def apply(H: np.ndarray, X: np.ndarray) -> np.ndarray:
