@@ -13,7 +13,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -64,9 +64,35 @@ def usable_cpus() -> int:
 
 
 def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
-    """work of every item, in their order, on `threads()` threads; must not be called by work itself."""
-    items, count = list(items), threads()
-    return list(map(work, items) if min(count, len(items)) < 2 else _pool(count, os.getpid()).map(work, items))
+    """work of every item, in their order, on `threads()` threads, this one among them; may be nested.
+
+    What work raises is raised here, once all threads have stopped.
+    """
+    items = list(items)
+    count = min(threads(), len(items))
+    if count < 2:
+        return list(map(work, items))
+    found: dict[int, Found] = {}
+    left = iter(range(len(items)))
+
+    def run() -> None:
+        try:
+            for i in left:  # shared: each number goes to one thread
+                found[i] = work(items[i])
+        except BaseException:
+            for _ in left:  # the others are to stop
+                pass
+            raise
+
+    helpers = [_pool(threads(), os.getpid()).submit(run) for _ in range(count - 1)]
+    try:
+        run()
+    finally:
+        started = [helper for helper in helpers if not helper.cancel()]
+        wait(started)
+    for helper in started:
+        helper.result()
+    return [found[i] for i in range(len(items))]
 
 
 @functools.lru_cache(1)
