@@ -17,6 +17,7 @@ The spectrum of a column is the same whatever block it is in, so that neither th
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from convtool import fft, process
 from convtool.geometry import Geometry
 
 _BLOCK = 1 << 19  # bytes of a block: it and its response fit a core's cache
+_KEPT = 1 << 25  # bytes of a spectrum whose memory waits for the next one: bringing it costs a tenth of the work
 _NARROWEST = 8  # columns of single precision that share a line of the cache
 
 # The columns [n_0, count] of a response; they are not written to.
@@ -44,7 +46,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a result goes: `write` takes every `step`-th of the first rows, `count` in all, by their place among them."""
+    """Where a result goes: `write` takes every `step`-th row from the first on, `count` in all, by their place among
+    them."""
 
     count: int
     write: Callable[[slice, np.ndarray], None]
@@ -69,9 +72,11 @@ def filtered(source: Source, response: Response, target: Target, grid: tuple[int
 
 
 def entered(source: Source, grid: tuple[int, ...], dtype: np.dtype, count: int) -> np.ndarray:
-    """Half spectra of the source's rows, [count, columns]; further ones have no content yet."""
+    """Half spectra of the source's rows, [count, columns], until the thread's next call; further ones hold anything."""
     axes = tuple(range(1, len(grid)))
-    X = np.empty((count, columns_of(grid)), np.result_type(dtype, np.complex64))
+    shape, kind = (count, columns_of(grid)), np.result_type(dtype, np.complex64)
+    is_kept = math.prod(shape) * kind.itemsize <= _KEPT
+    X = process.scratch("spectrum", shape, kind) if is_kept else np.empty(shape, kind)
 
     def enter(rows: slice) -> None:
         X[rows] = fft.scipy_fft().rfftn(source.read(rows), s=grid[1:], axes=axes).reshape(-1, X.shape[1])
@@ -98,8 +103,6 @@ class KernelSpectrum:
     def __init__(
         self, taps: np.ndarray, geometry: Geometry, grid: tuple[int, ...], dtype: np.dtype, is_padded: bool = False
     ) -> None:
-        from convtool.spectral import places
-
         first, *others = places(geometry, grid, is_padded)
         self.grid, self.dtype = grid, np.dtype(dtype)
         self._rows, of_row = np.unique(first, return_inverse=True)
@@ -116,6 +119,12 @@ class KernelSpectrum:
         out[self._rows] = lines
         return fft.scipy_fft().fft(out, axis=0, overwrite_x=True)
 
+    def scaled(self, factor: float) -> KernelSpectrum:
+        """That of the taps times a factor."""
+        other = copy.copy(self)
+        other._lines = self._lines * self.dtype.type(factor)
+        return other
+
     def conjugate(self, columns: slice) -> np.ndarray:
         """[n_0, count] of H = conj(F w), the response of the correlation."""
         out = self.columns(columns)
@@ -131,6 +140,14 @@ class KernelSpectrum:
 
         process.each(fill, column_blocks(self.grid, self.dtype))
         return out
+
+
+def places(geometry: Geometry, grid: Sequence[int], is_padded: bool = False) -> list[np.ndarray]:
+    """Where the taps lie on each axis of a periodic grid; see `spectral.laid`."""
+    is_own = tuple(grid) == geometry.grid and not is_padded
+    first = [p for p, _ in geometry.padding] if is_own else [0] * len(grid)
+    rows = zip(geometry.extent, geometry.dilation, first, grid, strict=True)
+    return [(np.arange(count) * d - p) % n for count, d, p, n in rows]
 
 
 def columns_of(grid: Sequence[int]) -> int:

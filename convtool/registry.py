@@ -9,6 +9,7 @@ nothing else has to change. Entry modules import NumPy inside their functions, s
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import numbers
 import pkgutil
@@ -30,9 +31,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """Every entry's name, sorted."""
-        folder = importlib.import_module(self.package).__path__
-        modules = (m.name for m in pkgutil.iter_modules(folder) if not m.ispkg)
-        return sorted(name.replace("_", "-") for name in modules if not name.startswith("_"))
+        return list(_entries(self.package))
 
     def load(self, name: str) -> types.ModuleType:
         """The module behind a name; raises SettingError that lists the names there are."""
@@ -48,6 +47,13 @@ class Registry:
     def options(self, name: str, settings: dict[str, str]) -> Any:
         """The entry's `Options` from texts such as {"sigma": "1.6"}."""
         return parse(self.load(name).Options, settings, f"{self.noun} {name}")
+
+
+@functools.cache
+def _entries(package: str) -> tuple[str, ...]:
+    folder = importlib.import_module(package).__path__
+    modules = (m.name for m in pkgutil.iter_modules(folder) if not m.ispkg)
+    return tuple(sorted(name.replace("_", "-") for name in modules if not name.startswith("_")))
 
 
 def fields(options: Any) -> list[tuple[str, str, object, str]]:

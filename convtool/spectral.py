@@ -22,7 +22,7 @@ import numpy as np
 
 from convtool import boundary, fft, passes
 from convtool.geometry import Geometry
-from convtool.passes import KernelSpectrum, Response, Source, Target
+from convtool.passes import KernelSpectrum, Response, Source, Target, places
 
 _PADDING_GAIN = 1.3  # the padded route must be predicted this much faster: it also copies
 
@@ -170,7 +170,7 @@ class PlaneEngine(SpectralEngine):
 
 def _plain(x: np.ndarray) -> Source:
     """The rows of a plane as they are."""
-    return Source(len(x), lambda rows: x[rows])
+    return Source(len(x), x.__getitem__)
 
 
 def _into(out: np.ndarray, step: int = 1, rest: tuple[slice, ...] = ()) -> Target:
@@ -218,14 +218,6 @@ def laid(
     for block in np.ndindex(taps.shape[:3]):
         np.add.at(out[block], spots, taps[block].astype(dtype))
     return out
-
-
-def places(geometry: Geometry, grid: Sequence[int], is_padded: bool = False) -> list[np.ndarray]:
-    """Where the taps lie on each axis of a periodic grid; see `laid`."""
-    is_own = tuple(grid) == geometry.grid and not is_padded
-    first = [p for p, _ in geometry.padding] if is_own else [0] * len(grid)
-    rows = zip(geometry.extent, geometry.dilation, first, grid, strict=True)
-    return [(np.arange(count) * d - p) % n for count, d, p, n in rows]
 
 
 def apply(H: np.ndarray, X: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ systems, which are worth the threads of BLAS, says `IS_DENSE = True`; those of t
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -77,19 +78,27 @@ class Solution:
     ----------
     x: the estimate, in the data's order of axes and the computing dtype (the data's own for floats)
     stop: why the method ended, in words
-    metrics: method, its resolved options, relative_residual = ||A x - y|| / ||y||, max_residual = max |A x - y|,
-        noise_gain of linear methods (root-mean-square amplification of white noise), and what the method adds
     notes: sentences on what to trust and what to do
+    measure: gives the metrics
     others: answers of other methods to compare x with, by the metrics' name for them
     snapshots: x after some numbers of iterations, where they were asked for
     """
 
     x: np.ndarray = field(repr=False)
     stop: str
-    metrics: dict[str, Any]
     notes: tuple[str, ...]
+    measure: Callable[[], dict[str, Any]] = field(repr=False)
     others: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     snapshots: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @functools.cached_property
+    def metrics(self) -> dict[str, Any]:
+        """method, its resolved options, relative_residual = ||A x - y|| / ||y||, max_residual = max |A x - y|,
+        noise_gain of linear methods (root-mean-square amplification of white noise), and what the method adds.
+
+        Measured when they are first read, since A x takes as long as a method of one step itself.
+        """
+        return self.measure()
 
 
 def deconvolve(
@@ -207,6 +216,8 @@ def settled_boundary(
     if boundary == observation.AUTO and settings["padding"] == "valid":
         return "zero", ()  # no window reaches outside
     built = model.build(y, kernel, is_data=True, **(settings | {"boundary": "periodic"}))
+    if boundary == "periodic" and not _may_jump(built.canonical(y)):
+        return boundary, ()
     if built.operator.geometry.outputs == built.operator.geometry.grid:
         found = _found(built, built.canonical(y))
         return (found.boundary, (found.sentence,)) if boundary == observation.AUTO else (boundary, _warned(found))
@@ -222,6 +233,13 @@ def _warned(found: Surroundings) -> tuple[str, ...]:
     if found.boundary == "periodic" or not found.is_sure:
         return ()
     return (f"{found.sentence}; taken for periodic as asked, it will ring: leave --boundary out, or say unknown",)
+
+
+def _may_jump(data: np.ndarray) -> bool:
+    """Whether data [n, c, *grid] might jump across their frame, so that it is worth finding out."""
+    from convtool.deconvolution.solvers import surroundings
+
+    return any(surroundings.may_jump(image) for image in data)
 
 
 def _found(built: Model, data: np.ndarray) -> Surroundings:
@@ -242,17 +260,16 @@ def solve(built: Model, observation: Observation, method: Any) -> Solution:
     module = methods.load(name)
     with nullcontext() if getattr(module, "IS_DENSE", False) else blas.single_threaded():
         estimate = module.solve(observation, options)
-    metrics = {
-        "method": name,
-        "options": asdict(options),
-        **residuals(built.operator, estimate.x, observation.y, observation.weights),
-        **estimate.metrics,
-    }
     measured, told = rounding_told(estimate, observation, name)
+
+    def measure() -> dict[str, Any]:
+        residual = residuals(built.operator, estimate.x, observation.y, observation.weights)
+        return {"method": name, "options": asdict(options)} | residual | estimate.metrics | measured
+
     others = {name: built.framed(x) for name, x in estimate.others.items()}
     snapshots = {count: built.framed(x) for count, x in estimate.snapshots.items()}
     notes = estimate.notes + told
-    return Solution(built.framed(estimate.x), estimate.stop.value, metrics | measured, notes, others, snapshots)
+    return Solution(built.framed(estimate.x), estimate.stop.value, notes, measure, others, snapshots)
 
 
 def _resolved(method: Any) -> tuple[str, Any]:

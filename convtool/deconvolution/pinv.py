@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from convtool.deconvolution import Estimate, Stop
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from convtool.observation import Observation
 
 
@@ -34,6 +36,7 @@ def solve(observation: Observation, options: Options) -> Estimate:
     """x = A^+ y for data y [n, c_out, *grid]."""
     import numpy as np
 
+    from convtool.deconvolution.solvers import columns
     from convtool.deconvolution.solvers.filters import filtered, noise_gain
     from convtool.deconvolution.solvers.inverses import batched_pinv, default_rcond, largest_singular_value
     from convtool.errors import SettingError
@@ -41,6 +44,8 @@ def solve(observation: Observation, options: Options) -> Estimate:
     if options.rcond is not None and not 0 <= options.rcond < 1:
         raise SettingError(f"method pinv: rcond must be at least 0 and below 1, got {options.rcond}")
     y, operator = observation.complete("pinv"), observation.operator
+    if columns.fits(operator):
+        return _by_columns(observation, y, default_rcond(operator.dtype) if options.rcond is None else options.rcond)
     H = np.moveaxis(operator.spectrum, (1, 2), (-2, -1))
     rcond = default_rcond(H.dtype) if options.rcond is None else options.rcond
     if H.shape[-2:] == (1, 1):
@@ -52,3 +57,13 @@ def solve(observation: Observation, options: Options) -> Estimate:
     G = np.moveaxis(inverse, (-2, -1), (1, 2))
     metrics = {"rcond": rcond, "operator_norm": norm, "noise_gain": noise_gain(G, operator)}
     return Estimate(filtered(G, y, operator), Stop.DIRECT, metrics, observation.idle_spacing("pinv"))
+
+
+def _by_columns(observation: Observation, y: np.ndarray, rcond: float) -> Estimate:
+    """The same for a kernel that mixes no channels."""
+    from convtool.deconvolution.solvers.columns import Columns, reciprocal
+
+    operator = Columns(observation.operator)
+    x, noise_gain = operator.solved(y, reciprocal(rcond))
+    metrics = {"rcond": rcond, "operator_norm": operator.norm, "noise_gain": noise_gain}
+    return Estimate(x, Stop.DIRECT, metrics, observation.idle_spacing("pinv"))

@@ -69,7 +69,7 @@ def solve(observation: Observation, options: Options) -> Estimate:
     notes = tuple(dict.fromkeys(choice.note for choice in choices if choice.note))
     if options.weight is None and options.penalty == "identity":
         notes = (*notes, _IDENTITY_WARNING)
-    return Estimate(np.stack([answer.x for answer in answers]), Stopped(*regularised.worst(answers)), metrics, notes)
+    return Estimate(regularised.images(answers), Stopped(*regularised.worst(answers)), metrics, notes)
 
 
 def _rule(options: Options, steps: tuple[float, ...]) -> Rule:
@@ -93,6 +93,10 @@ def penalised(penalty: str, waves: Sequence[np.ndarray], steps: Sequence[float])
     """|L|^2 at angular frequencies that broadcast against each other."""
     import numpy as np
 
-    nothing = np.zeros(np.broadcast_shapes(*(w.shape for w in waves)))
-    differences = sum(((2 - 2 * np.cos(w)) / h**2 for w, h in zip(waves, steps, strict=True)), nothing)
-    return {"laplacian": differences**2, "gradient": differences, "identity": np.ones_like(differences)}[penalty]
+    shape = np.broadcast_shapes(*(w.shape for w in waves))
+    if penalty == "identity":
+        return np.ones(shape)
+    differences = np.zeros(shape)
+    for w, h in zip(waves, steps, strict=True):
+        differences += (2 - 2 * np.cos(w)) / h**2
+    return np.square(differences, out=differences) if penalty == "laplacian" else differences

@@ -50,6 +50,7 @@ def solve(observation: Observation, options: Options) -> Estimate:
     import numpy as np
 
     from convtool.deconvolution.solvers import regularised
+    from convtool.deconvolution.solvers.filters import Decomposition
     from convtool.errors import SettingError
 
     given = options.noise_to_signal
@@ -60,9 +61,11 @@ def solve(observation: Observation, options: Options) -> Estimate:
     gains = [answer.noise_gain for answer in answers]
     metrics = {"operator_norm": parts.norm, "noise_gain": math.hypot(*gains) / math.sqrt(len(gains))}
     fits = [_raised(answer.prior.found, answer.prior.times) for answer in answers] if given is None else []
-    x = np.stack([answer.x for answer in answers])
+    x = regularised.images(answers)
     stop = Stopped(*regularised.worst(answers))
-    notes = _crops(parts, x, observation) if given is None and stop.reason is regularised.Reason.DIRECT else ()
+    notes: tuple[str, ...] = ()
+    if given is None and isinstance(parts, Decomposition) and stop.reason is regularised.Reason.DIRECT:
+        notes = _crops(parts, x, observation)
     return Estimate(x, stop, metrics | _described(fits, given, parts.norm), notes)
 
 
@@ -78,10 +81,10 @@ def _rule(given: float | None, steps: tuple[float, ...]) -> Rule:
         white = (given or 0.0) / parts.norm / parts.norm
 
         def ratio(waves: Sequence[np.ndarray]) -> np.ndarray:
-            radius = radii([w / h for w, h in zip(waves, steps, strict=True)])
-            found = law.at(radius) if law is not None else np.full_like(radius, white)
-            found[(0,) * found.ndim] = 0
-            return found
+            is_still = sum(np.abs(w) for w in waves) == 0
+            if law is None:
+                return np.where(is_still, 0.0, white)
+            return np.where(is_still, 0.0, law.at(radii([w / h for w, h in zip(waves, steps, strict=True)])))
 
         return Prior(ratio, law)
 

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convtool import fft
-from convtool.deconvolution.solvers import conjugate_gradient, progress
+from convtool.deconvolution.solvers import columns, conjugate_gradient, progress
+from convtool.deconvolution.solvers.columns import Columns
 from convtool.deconvolution.solvers.filters import Decomposition, decompose, filtered, filtered_data, noise_gain
 from convtool.deconvolution.solvers.folded import Folded
 from convtool.deconvolution.solvers.torus import is_torus
@@ -75,9 +76,10 @@ class Prior(NamedTuple):
         return self.times * self.ratio(waves)
 
 
-# A prior for the decomposition of a circulant operator, an image's data [c_out, *torus], and which of them were seen
+# A prior for the decomposition of a circulant operator (whose `norm` will do where the prior is given), an image's data
+# [c_out, *torus], and which of them were seen
 # (None: they are all of the data as they came).
-Rule = Callable[[Decomposition, np.ndarray, np.ndarray | None], Prior]
+Rule = Callable[[Any, np.ndarray, np.ndarray | None], Prior]
 
 
 class Answer(NamedTuple):
@@ -91,15 +93,28 @@ class Answer(NamedTuple):
     tol: float
 
 
-def solved(observation: Observation, rule: Rule, is_chosen: bool) -> tuple[Decomposition, list[Answer]]:
+def solved(observation: Observation, rule: Rule, is_chosen: bool) -> tuple[Decomposition | Columns, list[Answer]]:
     """The decomposition that rules are given, and the answer for each image of an observation.
 
-    `is_chosen`: whether the rule looks at the data.
+    `is_chosen`: whether the rule looks at the data; it is given the operator's `Columns` where it does not, and those
+    will do.
     """
-    surface = Surface.under(observation.operator)
+    operator = observation.operator
+    if not is_chosen and observation.weights is None and columns.fits(operator):
+        return _by_columns(observation, rule)
+    surface = Surface.under(operator)
     parts = decompose(surface.operator)
     count, images = len(observation.y), enumerate(observation.images(), 1)
     return parts, [_Image(one, surface, parts, rule, is_chosen, n, count).answer() for n, one in images]
+
+
+def _by_columns(observation: Observation, rule: Rule) -> tuple[Columns, list[Answer]]:
+    """The answers for a prior that does not depend on the data, for whole tori and kernels that mix no channels."""
+    operator = Columns(observation.operator)
+    prior = rule(operator, observation.y[0], None)
+
+    x, gain = operator.solved(observation.y, columns.regularised(prior.at, operator.dtype))
+    return operator, [Answer(image, prior, gain, Reason.DIRECT, Steps(0, 0.0), 0.0) for image in x]
 
 
 class _Image(NamedTuple):
@@ -262,6 +277,11 @@ def _solved_in_frame(
     goal = max(tol, floor / size)
     found = conjugate_gradient.solve(normal, left, preconditioned, np.zeros_like(left), goal, limit, watched)
     return start + found, last
+
+
+def images(answers: Sequence[Answer]) -> np.ndarray:
+    """x of all, [n, c_in, *grid]."""
+    return np.stack([answer.x for answer in answers]) if len(answers) > 1 else answers[0].x[None]
 
 
 def worst(answers: Sequence[Answer]) -> tuple[Reason, dict[str, Any]]:

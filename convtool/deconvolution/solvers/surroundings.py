@@ -39,6 +39,8 @@ _SURE = 5.0  # and all together: odds of 150 to 1
 _AGAINST = -3.0  # from here down the image is surely a crop
 _DOF = 8.0  # of Student's t
 _LEAST_SCATTER = 0.2
+_LOOKS = 16  # places inside that tell how much neighbouring lines differ
+_HIDDEN = 1.5  # mean square of a jump, over that of differences inside, up to which these hide it
 _TINY = 1e-20  # of the image's variance
 
 
@@ -81,6 +83,20 @@ def found(y: np.ndarray, extent: Sequence[int], spread: Sequence[np.ndarray] | N
     asked = [axis for axis, (n, k) in enumerate(zip(y.shape[1:], extent, strict=True)) if k > 1 and n >= _SHORTEST]
     logs = [_evidence(y, axis, extent[axis], None if spread is None else spread[axis]) for axis in asked]
     return _verdict(logs)
+
+
+def may_jump(y: np.ndarray) -> bool:
+    """Whether data [c, *grid] differ more across their frame than inside, along any axis: cheap, and sure of its no.
+
+    A no is for who takes data for periodic already: a jump that the differences inside hide rings no more than those.
+    """
+    for axis in range(1, y.ndim):
+        lines = np.moveaxis(y, axis, 0)
+        at = np.unique(np.linspace(1, len(lines) - 1, min(_LOOKS, len(lines) - 1)).astype(int))
+        inside = np.mean([np.square(lines[i] - lines[i - 1], dtype=np.float64).mean() for i in at] or [0.0])
+        if np.square(lines[0] - lines[-1], dtype=np.float64).mean() > _HIDDEN * inside:
+            return True
+    return False
 
 
 def _verdict(logs: Sequence[float]) -> Surroundings:
