@@ -26,8 +26,8 @@ class Costs:
     multiply_add: float = 0.14
     product: float = 0.025
     sample: float = 1.0
-    transform: float = 0.5
-    block: float = 0.25
+    transform: float = 0.14
+    block: float = 0.125
     spectral: float = 1.0
     call: float = 130_000.0
 
@@ -39,7 +39,7 @@ def current() -> Costs:
 
 def name(threads: int) -> str:
     """What they are kept by."""
-    return f"costs-1-threads-{threads}"
+    return f"costs-2-threads-{threads}"
 
 
 def as_bytes(costs: Costs) -> bytes:

@@ -30,6 +30,7 @@ from convtool.separable import SeparableEngine
 
 NAMES = ("direct", "separable", "blocks", "fft")
 _SPECTRAL = 1.0  # nanoseconds of a complex product and its traffic; little beside the transforms
+_KERNEL = 0.5  # of a transform: the columns of a kernel's spectrum alone, where channels do not mix
 _LEAST = 1e-4  # nanoseconds: nothing costs nothing
 _TRIALS = 7
 _MOST_TAPS_SPLIT = 1 << 14  # kernels of more taps are not split: that itself would take longer than a transform
@@ -96,7 +97,8 @@ def _spectral(
 ) -> float:
     """Nanoseconds of the transforms and products of so many grids, and once a batch of the kernel's [g, o, i, ...]."""
     _, o, i, *_ = shape
-    transforms = transform * fft.cost(grid) * (count * (o + i) + o * i / max(batch, 1))
+    kernel = o * i if o * i > 1 else _KERNEL
+    transforms = transform * fft.cost(grid) * (count * (o + i) + kernel / max(batch, 1))
     return transforms + product * o * i * math.prod(grid) * count
 
 

@@ -144,8 +144,7 @@ class KernelSpectrum:
 
 def places(geometry: Geometry, grid: Sequence[int], is_padded: bool = False) -> list[np.ndarray]:
     """Where the taps lie on each axis of a periodic grid; see `spectral.laid`."""
-    is_own = tuple(grid) == geometry.grid and not is_padded
-    first = [p for p, _ in geometry.padding] if is_own else [0] * len(grid)
+    first = [0 if is_padded else p for p, _ in geometry.padding]
     rows = zip(geometry.extent, geometry.dilation, first, grid, strict=True)
     return [(np.arange(count) * d - p) % n for count, d, p, n in rows]
 

@@ -2,8 +2,9 @@
 
     y = F^-1( H F x ),    H = conj( F w ),    one [o, i] matrix per frequency and group
 
-Two grids. *Circular*: a periodic image of a good size is transformed as it is, and any padding is read off the periodic
-result. *Padded*: every other boundary, and periodic images of awkward (large prime) sizes, are extended by their margin
+Three grids. *Circular*: a periodic image of a good size is transformed as it is, and any padding is read off the
+periodic result. *Zeros*: an image with zeros around enters as it is, too, a grid so large that what wraps round reads
+zeros. *Padded*: every other boundary, and periodic images of awkward (large prime) sizes, are extended by their margin
 and transformed on the next fast size; the windows inside never see the wrap, so the result is exact as well. Strides
 pick every s-th output. The adjoint does the same steps backwards with conj(H).
 
@@ -32,7 +33,7 @@ class SpectralEngine:
 
     def __init__(self, taps: np.ndarray, geometry: Geometry, dtype: np.dtype, planes: int = 1) -> None:
         self.taps, self.geometry, self.dtype = taps, geometry, np.dtype(dtype)
-        self.is_circular, self.grid = route(geometry)
+        self.is_padded, self.grid = route(geometry)
         self._uses = 2 * planes + math.prod(taps.shape[:3])
 
     @functools.cached_property
@@ -43,7 +44,7 @@ class SpectralEngine:
     @functools.cached_property
     def spectrum(self) -> np.ndarray:
         """H on the transform's grid, [g, o, i, *half]."""
-        H = self.transform.forward(laid(self.taps, self.geometry, self.grid, self.dtype))
+        H = self.transform.forward(laid(self.taps, self.geometry, self.grid, self.dtype, self.is_padded))
         return np.conjugate(H, out=H)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -66,20 +67,20 @@ class SpectralEngine:
 
     def _entered(self, x: np.ndarray) -> np.ndarray:
         """x [i, *grid] on the transform's grid."""
-        if self.is_circular:
-            return x
         geometry = self.geometry
+        if x.shape[1:] == self.grid:
+            return x
+        extended = boundary.extend(x, geometry.padding, geometry.boundary) if self.is_padded else x
         out = np.zeros((len(x), *self.grid), self.dtype)
-        inside = (slice(None), *(slice(n) for n in geometry.extended))
-        out[inside] = boundary.extend(x, geometry.padding, geometry.boundary)
+        out[:, *map(slice, extended.shape[1:])] = extended
         return out
 
     def _left(self, x: np.ndarray) -> np.ndarray:
         """The adjoint of `_entered`."""
-        if self.is_circular:
-            return x
-        inside = (slice(None), *(slice(n) for n in self.geometry.extended))
-        return boundary.fold(x[inside], self.geometry.padding, self.geometry.boundary)
+        geometry = self.geometry
+        if not self.is_padded:
+            return x[:, *map(slice, geometry.grid)]
+        return boundary.fold(x[:, *map(slice, geometry.extended)], geometry.padding, geometry.boundary)
 
     def _output_index(self) -> tuple:
         """Which samples of the transform's grid are outputs."""
@@ -105,9 +106,7 @@ class PlaneEngine(SpectralEngine):
 
     def __init__(self, taps: np.ndarray, geometry: Geometry, dtype: np.dtype, planes: int = 1) -> None:
         super().__init__(taps, geometry, dtype, planes)
-        self._spectra = [
-            KernelSpectrum(each[0, 0], geometry, self.grid, self.dtype, is_padded=not self.is_circular) for each in taps
-        ]
+        self._spectra = [KernelSpectrum(each[0, 0], geometry, self.grid, self.dtype, self.is_padded) for each in taps]
         self._fleeting = [int(planes <= len(taps))] * len(taps)  # uses of each spectrum until it is kept
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -128,9 +127,9 @@ class PlaneEngine(SpectralEngine):
         geometry = self.geometry
         out = np.empty((*y.shape[:2], 1, *geometry.grid), self.dtype)
         for n, g in np.ndindex(y.shape[:2]):
-            whole = out[n, g, 0] if self.is_circular else np.empty(geometry.extended, self.dtype)
+            whole = np.empty(geometry.extended, self.dtype) if self.is_padded else out[n, g, 0]
             self._filter(_plain(self._spread(y[n, g])), self._response(g, is_adjoint=True), _into(whole))
-            if not self.is_circular:
+            if self.is_padded:
                 out[n, g, 0] = boundary.fold(whole, geometry.padding, geometry.boundary)
         return out
 
@@ -140,7 +139,7 @@ class PlaneEngine(SpectralEngine):
     def _source(self, x: np.ndarray) -> Source:
         """The rows of a plane, extended where its boundary asks for that."""
         geometry = self.geometry
-        if self.is_circular:
+        if not self.is_padded:
             return _plain(x)
         (before, _), *others = geometry.padding
         starts = tuple(-first for first, _ in others)
@@ -192,11 +191,15 @@ def engine(taps: np.ndarray, geometry: Geometry, dtype: np.dtype, planes: int = 
 
 
 def route(geometry: Geometry) -> tuple[bool, tuple[int, ...]]:
-    """(circular?, grid of the transform), the cheaper of the routes that are exact for this geometry."""
+    """(padded?, grid of the transform), the cheapest of the routes that are exact for this geometry."""
+    if geometry.boundary == "zero":
+        last = [(count - 1) * s + 1 for count, s in zip(geometry.outputs, geometry.stride, strict=True)]
+        rows = zip(geometry.grid, geometry.padding, last, strict=True)
+        return False, tuple(fft.fast_length(max(n + max(margins), end)) for n, margins, end in rows)
     padded = tuple(map(fft.fast_length, geometry.extended))
     if geometry.boundary != "periodic" or fft.cost(geometry.grid) > _PADDING_GAIN * fft.cost(padded):
-        return False, padded
-    return True, geometry.grid
+        return True, padded
+    return False, geometry.grid
 
 
 def padded_grid(grid: Sequence[int], extent: Sequence[int]) -> tuple[int, ...]:
@@ -209,9 +212,8 @@ def laid(
 ) -> np.ndarray:
     """Window taps [g, o, i, *extent] laid on a periodic grid, [g, o, i, *grid]; H is the conjugate of its transform.
 
-    On the geometry's own grid the first output lies at sample 0 (taps at m d - p); on a larger one, or where
-    `is_padded`, the extended signal does (taps at m d). Taps that meet on one sample, for kernels larger than the grid,
-    add up.
+    The signal begins at sample 0 (taps at m d - p); where `is_padded`, the extended signal does (taps at m d). Taps that
+    meet on one sample, for kernels larger than the grid, add up.
     """
     spots = np.ix_(*places(geometry, grid, is_padded))
     out = np.zeros((*taps.shape[:3], *grid), dtype)

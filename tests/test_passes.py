@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -186,3 +187,20 @@ def test_work_is_stopped_by_an_error_and_may_be_nested() -> None:
         process.each(work, range(1000))
     assert len(done) < 1000
     assert process.each(lambda n: sum(process.each(lambda m: m * n, range(4))), range(50)) == [6 * n for n in range(50)]
+
+
+@pytest.mark.parametrize("work", ["convolve", "pinv"])
+def test_memory_is_a_few_images(monkeypatch: pytest.MonkeyPatch, work: str) -> None:
+    """One spectrum and the result, at most three images beside the data; nothing as large as a kernel's spectrum."""
+    monkeypatch.undo()
+    x, k = noise((2048, 2048), 1, np.float32), np.ones((9, 9)) + 100 * noise((9, 9))
+    tracemalloc.start()
+    try:
+        if work == "convolve":
+            convtool.convolve(x, k, engine="fft")
+        else:
+            _ = convtool.deconvolve(x, k, method="pinv").metrics
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * x.nbytes
