@@ -53,12 +53,13 @@ class BlocksEngine:
         if set(geometry.stride) != {1}:
             spread = np.zeros((*y.shape[:3], *self._dense), self.dtype)
             spread[..., *_every(geometry)] = y
-        is_cut = geometry.boundary == "zero"  # what the margins would get is lost there
+        is_cut = geometry.boundary == "zero" or geometry.is_circulant  # no margin is folded into the frame
         out = np.empty(
             (*y.shape[:2], self.taps.shape[2], *(geometry.grid if is_cut else geometry.extended)), self.dtype
         )
         starts = tuple((p if is_cut else 0) - r for r, (p, _) in zip(geometry.span, geometry.padding, strict=True))
-        self._compute(spread, starts, "zero", self._adjoint_spectrum, out)
+        mode = "periodic" if geometry.is_circulant else "zero"
+        self._compute(spread, starts, mode, self._adjoint_spectrum, out)
         return out if is_cut else boundary.fold(out, geometry.padding, geometry.boundary)
 
     @functools.cached_property

@@ -9,6 +9,7 @@ boundary "symmetric"; |H|^2 is taken at the cosines' frequencies, averaged over 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from typing import TYPE_CHECKING
@@ -18,11 +19,13 @@ import numpy as np
 from convtool import fft
 from convtool.deconvolution.solvers import conjugate_gradient
 from convtool.deconvolution.solvers.scene import Scene, filled, first_guess
+from convtool.kernel import Kernel
 
 if TYPE_CHECKING:
     from convtool.observation import Observation
 
 _TOL, _LIMIT = 1e-5, 30  # of conjugate gradients in one step of a method, which starts from its last x
+_USES = 100  # of A' by a method, about
 _FAINT = 0.1  # share of a window that must lie inside the frame for its shade to be taken off
 
 
@@ -34,16 +37,19 @@ class Folded(Scene):
     def __init__(self, observation: Observation) -> None:
         super().__init__(observation)
         self.shape = self.operator.in_shape
+        kernel = self.operator.kernel
+        scaled = Kernel(kernel.taps / self.norm, kernel.origin)
+        self._relative = dataclasses.replace(self.operator, kernel=scaled, batch=_USES)  # A'
         self.weights = None if observation.weights is None else observation.weights[0]
         self.data = observation.y[0] / self.dtype.type(self.unit)
         if self.weights is not None:
             self.data *= self.weights
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return self.operator.forward(x) / self.dtype.type(self.norm)
+        return self._relative.forward(x)
 
     def adjoint(self, y: np.ndarray) -> np.ndarray:
-        return self.operator.adjoint(y) / self.dtype.type(self.norm)
+        return self._relative.adjoint(y)
 
     def gradient(self, x: np.ndarray) -> np.ndarray:
         out = np.zeros((len(self.steps), *x.shape), x.dtype)

@@ -47,6 +47,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from convtool import process
 from convtool.deconvolution.solvers import separable_variation
 
 if TYPE_CHECKING:
@@ -156,7 +157,9 @@ class RichardsonLucy:
             return
         self._point = self._last  # whose place it takes
         a = self.x.dtype.type(self._momentum)
-        for x, p in blocks(self.x, self._point):
+
+        def move(rows: tuple[np.ndarray, ...]) -> None:
+            x, p = rows
             share = x / p
             np.minimum(share, 1, out=share)
             np.subtract(x, p, out=p)
@@ -164,13 +167,16 @@ class RichardsonLucy:
             p *= share
             p += x
 
+        process.each(move, blocks(self.x, self._point))
+
     def _compare(self) -> tuple[float, float]:
         """(D, misfit) at the mean A p, which takes on the background."""
         dtype = self.data.dtype
         constant, slope = map(dtype.type, self.variance or (1.0, 0.0))
-        self._enlighten(self.mean)
-        total = misfit = 0.0
-        for y, mean, seen in blocks(self.data, self.mean, self.data if self.weights is None else self.weights):
+
+        def compare(rows: tuple[np.ndarray, ...]) -> tuple[float, float]:
+            y, mean, seen = rows
+            self._enlighten(mean)
             off = y - mean
             bits = _bregman(off / mean)
             bits *= mean
@@ -179,9 +185,11 @@ class RichardsonLucy:
             if self.weights is not None:
                 bits *= seen
                 off *= seen
-            total += float(bits.sum(dtype=np.float64))
-            misfit += float(off.sum(dtype=np.float64))
-        return total, misfit if self.variance else np.inf
+            return float(bits.sum(dtype=np.float64)), float(off.sum(dtype=np.float64))
+
+        found = process.each(compare, blocks(self.data, self.mean, self.data if self.weights is None else self.weights))
+        divergence, misfit = (sum(parts) for parts in zip(*found, strict=True))
+        return divergence, misfit if self.variance else np.inf
 
     def _enlighten(self, mean: np.ndarray) -> None:
         """A p + b of A p, above 0 whatever FFTs round."""
@@ -192,10 +200,14 @@ class RichardsonLucy:
     def _ratio(self, is_ready: bool) -> np.ndarray:
         """y / (A p + b), 0 where nothing was seen; in the place of the mean, unless that `is_ready` and measured."""
         out = np.empty_like(self.mean) if is_ready else self.mean
-        for y, mean, ratio in blocks(self.data, self.mean, out):
+
+        def divide(rows: tuple[np.ndarray, ...]) -> None:
+            y, mean, ratio = rows
             if not is_ready:
                 self._enlighten(mean)
             np.divide(y, mean, out=ratio)
+
+        process.each(divide, blocks(self.data, self.mean, out))
         return out
 
     def _update(self, factor: np.ndarray) -> float:
@@ -203,10 +215,11 @@ class RichardsonLucy:
         if self.tv:
             factor = separable_variation.regularised(self.scene, self._point, self.seen, factor, self.tv)
         is_plain, is_turning = self.acceleration == "none", self.acceleration == "biggs-andrews"
-        moved = size = falling = along = before = 0.0
         steps = self._step if is_turning else factor
-        rows = blocks(factor, self._inverse, self.seen, self._point, self.x, self._least, steps)
-        for f, inverse, seen, p, x, least, step in rows:
+
+        def update(rows: tuple[np.ndarray, ...]) -> tuple[float, ...]:
+            f, inverse, seen, p, x, least, step = rows
+            falling = along = before = 0.0
             slope = None if is_plain else f - seen
             f *= inverse
             if not is_plain:
@@ -214,15 +227,18 @@ class RichardsonLucy:
             f *= p
             np.maximum(f, least, out=f)
             change = f - x
-            moved += _square(change)
-            size += _square(f)
             if slope is not None:
-                falling += float(np.vdot(slope, change))
+                falling = float(np.vdot(slope, change))
             if is_turning:
                 weighed = step / np.sqrt(p)
-                before += float(np.vdot(step, weighed))
+                before = float(np.vdot(step, weighed))
                 np.subtract(f, p, out=step)
-                along += float(np.vdot(step, weighed))
+                along = float(np.vdot(step, weighed))
+            return _square(change), _square(f), falling, along, before
+
+        rows = blocks(factor, self._inverse, self.seen, self._point, self.x, self._least, steps)
+        found = process.each(update, rows)
+        moved, size, falling, along, before = (sum(parts) for parts in zip(*found, strict=True))
         self._last, self.x = self.x, factor
         self.iterations += 1
         self._momentum = self._next_momentum(falling, along / before if before > 0 else 0.0)
