@@ -71,6 +71,15 @@ def filtered(source: Source, response: Response, target: Target, grid: tuple[int
     left(X, target, grid)
 
 
+def apply(response: Response, x: np.ndarray, out: np.ndarray) -> None:
+    """out = F^-1 R F x for one plane [*grid]."""
+
+    def write(rows: slice, found: np.ndarray) -> None:
+        out[rows] = found
+
+    filtered(Source(len(x), x.__getitem__), response, Target(len(x), write), x.shape, x.dtype)
+
+
 def entered(source: Source, grid: tuple[int, ...], dtype: np.dtype, count: int) -> np.ndarray:
     """Half spectra of the source's rows, [count, columns], until the thread's next call; further ones hold anything."""
     axes = tuple(range(1, len(grid)))

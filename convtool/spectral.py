@@ -212,8 +212,8 @@ def laid(
 ) -> np.ndarray:
     """Window taps [g, o, i, *extent] laid on a periodic grid, [g, o, i, *grid]; H is the conjugate of its transform.
 
-    The signal begins at sample 0 (taps at m d - p); where `is_padded`, the extended signal does (taps at m d). Taps that
-    meet on one sample, for kernels larger than the grid, add up.
+    The signal begins at sample 0 (taps at m d - p); where `is_padded`, the extended signal does (taps at m d). Taps
+    that meet on one sample, for kernels larger than the grid, add up.
     """
     spots = np.ix_(*places(geometry, grid, is_padded))
     out = np.zeros((*taps.shape[:3], *grid), dtype)

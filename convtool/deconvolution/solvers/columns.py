@@ -18,7 +18,7 @@ import numpy as np
 
 from convtool import fft, passes, process
 from convtool.deconvolution.solvers.inverses import default_rcond
-from convtool.passes import KernelSpectrum, Source, Target
+from convtool.passes import KernelSpectrum
 
 if TYPE_CHECKING:
     from convtool.operators import Convolution
@@ -93,7 +93,7 @@ class Columns:
             planes = [(n, c) for n in range(len(y)) for c in range(g, self.operator.groups, len(self._spectra))]
             call = response.made if len(planes) == 1 else response.kept
             for plane in planes:
-                self._filter(y[plane], call, x[plane])
+                passes.apply(call, y[plane], out=x[plane])
             energies.append(response.energy)
         return x, math.sqrt(sum(energies) / len(energies) / math.prod(self.grid)) / (self.norm or 1.0)
 
@@ -107,12 +107,6 @@ class Columns:
     def numbers(self, columns: slice) -> np.ndarray:
         """How many frequencies of the full spectrum those of each column stand for."""
         return np.broadcast_to(fft.multiplicity(self.grid), fft.half(self.grid)[1:]).reshape(-1)[columns]
-
-    def _filter(self, y: np.ndarray, response: passes.Response, x: np.ndarray) -> None:
-        def write(rows: slice, found: np.ndarray) -> None:
-            x[rows] = found
-
-        passes.filtered(Source(len(y), y.__getitem__), response, Target(len(x), write), self.grid, self.dtype)
 
 
 class _Response:

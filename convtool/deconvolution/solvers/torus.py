@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convtool import fft, spectral
+from convtool import fft, passes, spectral
 from convtool.deconvolution.solvers.inverses import adjoint
 from convtool.deconvolution.solvers.scene import Scene, filled, first_guess
 
@@ -55,6 +55,8 @@ class Torus(Scene):
         taps = operator.window.taps / self.norm
         H = self.transform.forward(spectral.laid(taps, geometry, self.grid, self.dtype))
         self.H = np.conjugate(H, out=H)  # [g, o, i, *half], g = 1 or groups
+        is_large = fft.library(self.grid, _USES, self.dtype) == "scipy"
+        self._is_plain = H.shape[1:3] == (1, 1) and len(self.grid) > 1 and is_large
         rows = zip(geometry.outputs, geometry.stride, strict=True)
         self._seen = (slice(None), *(slice(0, (count - 1) * s + 1, s) for count, s in rows))
         self._inside = (slice(None), *(slice(0, n) for n in geometry.grid))
@@ -69,10 +71,10 @@ class Torus(Scene):
         self._images: list[np.ndarray] | None = None  # A^T of the data, by groups, as spectra
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return self._through(x, self._blur)
+        return self._in_passes(x, is_adjoint=False) if self._is_plain else self._through(x, self._blur)
 
     def adjoint(self, y: np.ndarray) -> np.ndarray:
-        return self._through(y, self._blur_adjoint)
+        return self._in_passes(y, is_adjoint=True) if self._is_plain else self._through(y, self._blur_adjoint)
 
     def gradient(self, x: np.ndarray) -> np.ndarray:
         out = np.empty((len(self.steps), *x.shape), x.dtype)
@@ -146,6 +148,17 @@ class Torus(Scene):
             self.transform.inverse(product(g, self.transform.forward(each))) for g, each in enumerate(self._grouped(a))
         ]
         return np.concatenate(groups)
+
+    def _in_passes(self, a: np.ndarray, is_adjoint: bool) -> np.ndarray:
+        """A or A^T plane by plane, where channels do not mix."""
+        out = np.empty_like(a)
+        for c, plane in enumerate(a):
+            passes.apply(self._response(c, is_adjoint), plane, out[c])
+        return out
+
+    def _response(self, c: int, is_adjoint: bool) -> passes.Response:
+        H = self.H[c % len(self.H), 0, 0].reshape(self.grid[0], -1)
+        return (lambda columns: H[:, columns].conj()) if is_adjoint else (lambda columns: H[:, columns])
 
     def _blur(self, g: int, X: np.ndarray) -> np.ndarray:
         """H X; may overwrite X."""
