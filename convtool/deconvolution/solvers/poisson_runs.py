@@ -166,4 +166,5 @@ def _ended(problem: _Problem, iteration: RichardsonLucy, run: Run, changes: list
 
 def is_logged(n: int) -> bool:
     """Whether iteration n is in the log: all at first, then about one in ten of what was before."""
-    return n < 10 or n % (5 * 10 ** (len(str(n)) - 2)) == 0
+    step = 10 ** max(len(str(n)) - 2, 0)
+    return n < 20 or n % (5 * step) == 0 if n < 100 else n % step == 0
