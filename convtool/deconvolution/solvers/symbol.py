@@ -34,7 +34,7 @@ from convtool.operators import Convolution
 
 _TURN = 0.2  # radians: cos is 0.98
 _SPARSE = 4  # a lattice is worth it that leaves so many frequencies to one
-_WIDEST = 8  # steps of a lattice
+_FURTHEST = 4  # steps to a point of a lattice on an axis
 _PEAKS = 16  # points of the lattice around which is looked
 
 
@@ -126,8 +126,8 @@ class Symbol(Stack):
         """Frequencies from one point of the lattice to the next, by axis."""
         geometry = self.operator.geometry
         rows = zip(geometry.grid, geometry.span, strict=True)
-        widest = [2 * _TURN * n / (len(geometry.grid) * math.pi * max(span, 1e-9)) for n, span in rows]
-        return [min(max(int(step), 1), n, _WIDEST) for step, n in zip(widest, geometry.grid, strict=True)]
+        reach = [_TURN * n / (len(geometry.grid) * math.pi * max(span, 1e-9)) for n, span in rows]  # on either side
+        return [2 * int(min(count, _FURTHEST, n // 2)) + 1 for count, n in zip(reach, geometry.grid, strict=True)]
 
     @functools.cached_property
     def _phases(self) -> np.ndarray:
