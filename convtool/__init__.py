@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from convtool.deconvolution.solvers.inverses import batched_pinv
     from convtool.equivariance import verify_equivariance
     from convtool.gradients import edges, gradient
+    from convtool.inversion import Inverse, inverse
     from convtool.linear import convolve, correlate
     from convtool.merging import Layer, merge_kernels
     from convtool.merging.splitting import split_kernel
@@ -29,6 +30,8 @@ _HOMES = {
     "correlate": "convtool.linear",
     "deconvolve": "convtool.deconvolution",
     "Solution": "convtool.deconvolution",
+    "Inverse": "convtool.inversion",
+    "inverse": "convtool.inversion",
     "batched_pinv": "convtool.deconvolution.solvers.inverses",
     "Layer": "convtool.merging",
     "merge_kernels": "convtool.merging",
@@ -48,6 +51,7 @@ _MODULES: tuple[str, ...] = ("deconvolution", "equivariance", "errors", "estimat
 _MODULES += ("merging", "metrics", "noise", "operators")
 
 __all__ = [
+    "Inverse",
     "Layer",
     "Solution",
     "__version__",
@@ -57,6 +61,7 @@ __all__ = [
     "deconvolve",
     "edges",
     "gradient",
+    "inverse",
     "local",
     "local_gradients",
     "max_pool",

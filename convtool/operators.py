@@ -181,14 +181,18 @@ class Convolution(LinearOperator):
     @property
     def spectrum(self) -> np.ndarray:
         """H [g, o, i, *half spectrum of the grid]; raises SettingError where the operator is not circulant."""
+        self.check_circulant()
+        transform = fft.transform(self.geometry.grid, self.dtype, uses=2 * self.batch * self.groups)
+        H = transform.forward(spectral.laid(self.window.taps, self.geometry, self.geometry.grid, self.dtype))
+        return np.conjugate(H, out=H)
+
+    def check_circulant(self) -> None:
+        """Raises SettingError unless the operator is one matrix a frequency."""
         if not self.geometry.is_circulant:
             raise SettingError(
                 "frequency by frequency only boundary periodic, stride 1 and as many outputs as inputs can be inverted,"
                 f" got {self._obstacle}: use --method least-squares (method='least-squares' in Python)"
             )
-        transform = fft.transform(self.geometry.grid, self.dtype, uses=2 * self.batch * self.groups)
-        H = transform.forward(spectral.laid(self.window.taps, self.geometry, self.geometry.grid, self.dtype))
-        return np.conjugate(H, out=H)
 
     @property
     def _obstacle(self) -> str:

@@ -126,7 +126,7 @@ def test_the_walk_sees_what_is_there() -> None:
     """The checks below are worth what this reading of the source is."""
     assert len(sources()) > 50
     assert {"convtool", "convtool.fft", "convtool.cli.commands.plan", "convtool.deconvolution.pinv"} <= set(sources())
-    assert "convtool.deconvolution.solvers.inverses" in imports("convtool.deconvolution.pinv")  # in a function
+    assert "convtool.deconvolution.solvers.single_use" in imports("convtool.deconvolution.pinv")  # in a function
     assert "convtool.operators" not in imports("convtool.deconvolution.pinv")  # for type checkers alone
     assert "pyfftw" in imports("convtool.fft")
     assert "convtool.fft" in imports("convtool.conditioning")  # `from convtool import fft`

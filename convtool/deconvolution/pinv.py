@@ -34,11 +34,8 @@ class Options:
 
 def solve(observation: Observation, options: Options) -> Estimate:
     """x = A^+ y for data y [n, c_out, *grid]."""
-    import numpy as np
-
-    from convtool.deconvolution.solvers import columns
-    from convtool.deconvolution.solvers.filters import filtered, noise_gain
-    from convtool.deconvolution.solvers.inverses import batched_pinv, default_rcond, largest_singular_value
+    from convtool.deconvolution.solvers import columns, single_use
+    from convtool.deconvolution.solvers.inverses import default_rcond
     from convtool.errors import SettingError
 
     if options.rcond is not None and not 0 <= options.rcond < 1:
@@ -46,17 +43,9 @@ def solve(observation: Observation, options: Options) -> Estimate:
     y, operator = observation.complete("pinv"), observation.operator
     if columns.fits(operator):
         return _by_columns(observation, y, default_rcond(operator.dtype) if options.rcond is None else options.rcond)
-    H = np.moveaxis(operator.spectrum, (1, 2), (-2, -1))
-    rcond = default_rcond(H.dtype) if options.rcond is None else options.rcond
-    if H.shape[-2:] == (1, 1):
-        norm = float(np.abs(H).max())
-        inverse = np.divide(1, H, out=np.zeros_like(H), where=np.abs(H) > rcond * norm)
-    else:
-        norm = largest_singular_value(H)
-        inverse = batched_pinv(H, rcond, norm)
-    G = np.moveaxis(inverse, (-2, -1), (1, 2))
-    metrics = {"rcond": rcond, "operator_norm": norm, "noise_gain": noise_gain(G, operator)}
-    return Estimate(filtered(G, y, operator), Stop.DIRECT, metrics, observation.idle_spacing("pinv"))
+    solved = single_use.solution(operator, y, options.rcond)
+    metrics = {"rcond": solved.rcond, "operator_norm": solved.norm, "noise_gain": solved.noise_gain}
+    return Estimate(solved.x, Stop.DIRECT, metrics, observation.idle_spacing("pinv"))
 
 
 def _by_columns(observation: Observation, y: np.ndarray, rcond: float) -> Estimate:

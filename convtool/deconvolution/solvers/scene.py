@@ -129,7 +129,7 @@ def unit_of(observation: Observation) -> float:
 
 def norm_of(operator: Convolution) -> float:
     """The largest singular value of the operator's windows at any frequency."""
-    from convtool.deconvolution.solvers.inverses import largest_singular_value
+    from convtool.deconvolution.solvers.norms import largest_singular_value
 
     taps = operator.window.taps
     if taps.min() >= 0 and taps.shape[1:3] == (1, 1):
