@@ -142,6 +142,17 @@ def test_png_of_few_bits_is_spread(tmp_path: Path, depth: int) -> None:
     assert f"{depth}-bit" in image.assumed[0]
 
 
+@pytest.mark.parametrize(("samples", "colour", "dtype"), [(1, 0, "uint8"), (3, 2, "uint8"), (1, 0, "uint16")])
+def test_an_interlaced_png(tmp_path: Path, samples: int, colour: int, dtype: str) -> None:
+    data = pixels((11, 13, samples), dtype)
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    rows = [row for y, x, dy, dx in passes for row in data[y::dy, x::dx].astype(data.dtype.newbyteorder(">"))]
+    body = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))) + chunk(b"IEND", b"")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 13, 11, 8 * data.itemsize, colour, 0, 0, 1))
+    (tmp_path / "in.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + body)
+    assert_array_equal(images.read(str(tmp_path / "in.png")).data, data.squeeze())
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("samples", [1, 3])
 def test_a_transparent_colour_becomes_alpha(tmp_path: Path, dtype: str, samples: int) -> None:

@@ -21,6 +21,13 @@ from convtool.images.raster import pillow_pixels, split_alpha
 _SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}  # by colour type: grey, RGB, palette, grey and alpha, RGB and alpha
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PALETTE = 3
+_MODES = {
+    (8, 0): "L",
+    (16, 0): "I;16",
+    (8, 2): "RGB",
+    (8, 4): "LA",
+    (8, 6): "RGBA",
+}  # Pillow's, by depth and colour type
 
 
 def read_png(raw: bytes, name: str) -> Image:
@@ -28,14 +35,17 @@ def read_png(raw: bytes, name: str) -> Image:
 
     Raises FileError for a damaged file, MissingExtraError for 16-bit colour without imagecodecs.
     """
-    chunks = chunks_of(raw, name)
+    chunks, deflated = chunks_of(raw, name)
     first = dict(reversed(chunks))
     width, height, depth, colour = struct.unpack_from(">IIBB", first[b"IHDR"])
     if depth not in _DEPTHS.get(colour, ()):
         raise damaged(name, "PNG", f"colour type {colour} with {depth} bits")
     dtype = np.dtype(np.uint16 if depth == 16 else np.uint8)
     check_memory(name, (height, width, _SAMPLES[colour]), dtype)
-    pixels = _pixels(raw, name, depth, colour, b"tRNS" in first)
+    if (depth, colour) in _MODES:
+        pixels = _inflated(deflated, name, first[b"IHDR"])
+    else:
+        pixels = _pixels(raw, name, depth, colour, b"tRNS" in first)
     if pixels.dtype == np.bool_:
         pixels = pixels * np.uint8(255)
     data, alpha = split_alpha(pixels.astype(dtype, copy=False))
@@ -47,8 +57,24 @@ def read_png(raw: bytes, name: str) -> Image:
     )
 
 
+def _inflated(deflated: list[memoryview], name: str, header: bytes) -> np.ndarray:
+    """The pixels in a file's IDAT chunks by Pillow's decoder alone.
+
+    It lets go of the interpreter's lock, once for them all. To open a file Pillow and imageio load all their formats.
+    """
+    import PIL.Image
+
+    width, height, depth, colour, _, _, is_interlaced = struct.unpack(">IIBBBBB", header)
+    mode = _MODES[depth, colour]
+    stored = f"{mode}B" if depth == 16 else mode  # the high byte first
+    with decoding(name, "PNG"):
+        return np.asarray(
+            PIL.Image.frombytes(mode, (width, height), b"".join(deflated), "zip", (stored, is_interlaced))
+        )
+
+
 def _pixels(raw: bytes, name: str, depth: int, colour: int, transparent: bool) -> np.ndarray:
-    if depth == 16 and colour != 0:
+    if depth == 16:
         codec = extra("imagecodecs", name, f"a 16-bit {_kind(colour)} PNG, which Pillow would cut to 8 bits", "codecs")
         with decoding(name, "PNG"):
             return codec.png_decode(pixels_only(raw, name))

@@ -21,20 +21,23 @@ _LARGEST_PROFILE = 1 << 26
 _METRES_PER_INCH = 0.0254
 
 
-def chunks_of(raw: bytes, name: str) -> list[Chunk]:
-    """Every chunk's type and content but the pixels', IHDR first; raises FileError when any of them is damaged."""
+def chunks_of(raw: bytes, name: str) -> tuple[list[Chunk], list[memoryview]]:
+    """Every chunk's type and content, IHDR first, and apart from them the pixels' contents.
+
+    Raises FileError when any of them is damaged.
+    """
     found: list[Chunk] = []
+    pixels: list[memoryview] = []
     place = len(_SIGNATURE)
-    pixels = False
     while not found or found[-1][0] != b"IEND":
         kind, content, place = _next(raw, place, name)
         if kind == b"IDAT":
-            pixels = True
+            pixels.append(content)
         else:
             found.append((kind, bytes(content)))
     if found[0][0] != b"IHDR" or len(found[0][1]) != 13 or not pixels:
         raise damaged(name, "PNG", "it lacks its header or its pixels")
-    return found
+    return found, pixels
 
 
 def _next(raw: bytes, place: int, name: str) -> tuple[bytes, memoryview, int]:
