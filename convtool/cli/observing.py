@@ -54,11 +54,12 @@ def read_data(job: Job, name: str, axes: str | None, counting: Counting) -> tupl
 
 def suggest_linear(job: Job, source: images.Image, linear: bool, counting: Counting, found: np.ndarray | None) -> None:
     """A note where highlights of a photograph are clipped: blur happens in light, not in code values."""
-    if linear or counting.saturation is not None or source.data.dtype not in (np.uint8, np.uint16):
+    is_photograph = source.format in ("png", "jpeg") and source.data.dtype in (np.uint8, np.uint16)
+    if linear or counting.saturation is not None or not is_photograph or not job.is_heard:
         return
     clipped = source.data == np.iinfo(source.data.dtype).max
-    share = float(np.mean(clipped if found is None else clipped & found))
-    if share > _SATURATED and source.format in ("png", "jpeg"):
+    share = np.count_nonzero(clipped if found is None else clipped & found) / clipped.size
+    if share > _SATURATED:
         job.report.notes.append(
             f"{100 * share:.2g} % of the values are at the maximum, where highlights are clipped: if this is a"
             " photograph, try --linear (blur happens in light) and --saturation 0.99 (clipped pixels are no data)"

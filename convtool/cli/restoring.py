@@ -67,7 +67,7 @@ def solve(job: Job, given: Given, method: Any) -> Restored:
     with job.timed("computing"), shown(job):
         y = reading.light(source.data, asked["linear"], asked["precision"])
         known = {"axes": source.axes, **given.settings}
-        boundary, told = deconvolution.settled_boundary(y, given.taps, method, known)
+        boundary, told = deconvolution.settled_boundary(y, given.taps, method, known, job.is_heard)
         settings = given.settings | {"boundary": boundary, "keep_extension": asked["keep_extension"]}
         built = build_model(job, source, y, given.taps, True, settings)
         true = None if given.truth is None else _aligned(given.truth, built, asked["keep_extension"])
@@ -163,15 +163,17 @@ def _alpha(job: Job, source: Image, lengths: dict[str, int]) -> np.ndarray | Non
 def describe(job: Job, restored: Restored, linear: bool, precision: str) -> None:
     """The method's outcome, and what the kernel destroyed: of the truth, where that is known."""
     built, solution = restored.built, restored.solution
-    job.report.result = {**solution.metrics, "stop": solution.stop}
     job.report.notes += solution.notes
+    _tell_settings(job, restored)
+    if not job.wants_facts:
+        return
+    job.report.result = {**solution.metrics, "stop": solution.stop}
     found = solution.metrics
     chosen = found.get("chosen") or {
         "method": found["method"],
         "options": deconvolution.settled(found["options"], found),
     }
     job.report.result["command"] = command_line(job, job.report.settings["boundary"]["value"], chosen)
-    _tell_settings(job, restored)
     facts = describe_kernel(job, built.operator)
     if facts is None:
         return
