@@ -13,13 +13,15 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from convtool.errors import SettingError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -30,12 +32,14 @@ class Policy:
     """Settings of the process.
 
     threads: None for as many as the machine has; one_shot: whether it ends after one command; load_wisdom: gives what
-    was learned on this machine, by a name that says what it is, or None
+    was learned on this machine, by a name that says what it is, or None; memory: the bytes that a solution in one step
+    may take, unless the user says otherwise
     """
 
     threads: int | None = None
     one_shot: bool = False
     load_wisdom: Callable[[str], bytes | None] | None = None
+    memory: int = 4 << 30
 
 
 policy = Policy()
@@ -72,6 +76,8 @@ def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
     count = min(threads(), len(items))
     if count < 2:
         return list(map(work, items))
+    from concurrent.futures import wait
+
     found: dict[int, Found] = {}
     left = iter(range(len(items)))
 
@@ -98,6 +104,8 @@ def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
 @functools.lru_cache(1)
 def _pool(count: int, pid: int) -> ThreadPoolExecutor:
     """A pool of threads that stays; a forked process needs one of its own."""
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(count, thread_name_prefix="convtool")
 
 

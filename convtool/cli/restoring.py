@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convtool import deconvolution, files, metrics
+from convtool import deconvolution, files, metrics, process
 from convtool import linear as convolution
 from convtool.axes import spelled
 from convtool.cli import options, reading
@@ -19,7 +19,6 @@ from convtool.cli.job import STDOUT
 from convtool.cli.progress import shown
 from convtool.cli.repeating import command_line
 from convtool.cli.writing import write_image
-from convtool.deconvolution.solvers.one_step import policy
 from convtool.errors import DataError, SettingError
 from convtool.memory import available_memory
 from convtool.observation import UNKNOWN, observe
@@ -137,7 +136,7 @@ def _aligned(truth: Image, built: Model, is_extended: bool) -> np.ndarray:
 
 def _leave_memory() -> None:
     """A solution in one step is to take no more than half of what is free."""
-    policy.memory = min(policy.memory, available_memory() // 2)
+    process.policy.memory = min(process.policy.memory, available_memory() // 2)
 
 
 def _without(bias: np.ndarray | None, y: np.ndarray, built: Model) -> np.ndarray:
