@@ -33,13 +33,14 @@ class Policy:
 
     threads: None for as many as the machine has; one_shot: whether it ends after one command; load_wisdom: gives what
     was learned on this machine, by a name that says what it is, or None; memory: the bytes that a solution in one step
-    may take, unless the user says otherwise
+    may take, unless the user says otherwise; put_off: what `waits` begins
     """
 
     threads: int | None = None
     one_shot: bool = False
     load_wisdom: Callable[[str], bytes | None] | None = None
     memory: int = 4 << 30
+    put_off: Callable[[], object] | None = None
 
 
 policy = Policy()
@@ -99,6 +100,16 @@ def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
     for helper in started:
         helper.result()
     return [found[i] for i in range(len(items))]
+
+
+def waits() -> None:
+    """Begin what was put off, such as an import, on a thread: said where a long call outside the interpreter begins.
+
+    Elsewhere it would gain nothing, since it takes the interpreter's lock from the caller for milliseconds at a time.
+    """
+    work, policy.put_off = policy.put_off, None
+    if work is not None:
+        threading.Thread(target=work, daemon=True).start()
 
 
 @functools.lru_cache(1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convtool import images
+from convtool import fft, images, process
 from convtool.cli.reading import read_image
 from convtool.errors import DataError
 from convtool.images.nonfinite import NonFiniteError
@@ -32,6 +32,7 @@ class Counting:
 def read_data(job: Job, name: str, axes: str | None, counting: Counting) -> tuple[images.Image, np.ndarray | None]:
     """An image whose every value is finite, and in its shape which of them count; None: all."""
     is_masking = counting.nan == "mask"
+    process.policy.put_off = fft.scipy_fft
     try:
         source = read_image(job, name, axes, "keep" if is_masking else counting.nan)
     except NonFiniteError as error:

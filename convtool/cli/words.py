@@ -1,8 +1,8 @@
 """The words of a command line as values, without the machinery that Typer imports for it where none is needed.
 
-Typer converts every parameter, also those not given, through pydantic, whose import takes half as long as that of NumPy.
-Nearly all are words, one of a few words, or whole numbers: those are converted here, as Typer would, and everything
-else is left to it, so that it also says what is wrong with a word.
+Typer converts every parameter, also those that were not given, through pydantic, which takes half as long to import as
+NumPy does. Nearly all are words, one of a few words, or numbers: those are converted here, as Typer would, and all else
+is left to it, so that it also says what is wrong with a word.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def converted_here(parameters: list[Any]) -> list[Any]:
 
 
 class _Conversion:
-    """Stands in the place of a Typer's conversion, and makes room for that when it is needed."""
+    """Stands in the place of Typer's conversion of a parameter, and makes room for it when it is needed."""
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
         found = _plain(value, param)

@@ -8,6 +8,7 @@ from typing import IO
 
 import numpy as np
 
+from convtool import process
 from convtool.errors import SettingError
 from convtool.images import png_encoder
 from convtool.images.alpha import opacity_as
@@ -21,6 +22,7 @@ from convtool.images.raster import pillow_pixels, split_alpha
 _SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}  # by colour type: grey, RGB, palette, grey and alpha, RGB and alpha
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PALETTE = 3
+_LARGE = 1 << 21  # bytes that take longer to inflate than a thread takes to begin, by far
 _MODES = {
     (8, 0): "L",
     (16, 0): "I;16",
@@ -67,10 +69,11 @@ def _inflated(deflated: list[memoryview], name: str, header: bytes) -> np.ndarra
     width, height, depth, colour, _, _, is_interlaced = struct.unpack(">IIBBBBB", header)
     mode = _MODES[depth, colour]
     stored = f"{mode}B" if depth == 16 else mode  # the high byte first
+    joined = b"".join(deflated)
+    if len(joined) > _LARGE:
+        process.waits()
     with decoding(name, "PNG"):
-        return np.asarray(
-            PIL.Image.frombytes(mode, (width, height), b"".join(deflated), "zip", (stored, is_interlaced))
-        )
+        return np.asarray(PIL.Image.frombytes(mode, (width, height), joined, "zip", (stored, is_interlaced)))
 
 
 def _pixels(raw: bytes, name: str, depth: int, colour: int, transparent: bool) -> np.ndarray:
