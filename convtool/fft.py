@@ -15,6 +15,7 @@ Wisdom enters and leaves here as bytes; `convtool.wisdom` keeps it in files.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
 import threading
@@ -36,8 +37,16 @@ _THREADED_GRID = 768 * 768  # below, threads save under a millisecond, and lose 
 def fast_length(n: int) -> int:
     """The least length >= n whose only prime factors are 2, 3, 5 and 7."""
     best = 1 << max(n - 1, 0).bit_length()
-    odd = [3**a * 5**b * 7**c for a in range(14) for b in range(10) for c in range(8) if 3**a * 5**b * 7**c < best]
-    return min([best, *(o << max(-(-n // o) - 1, 0).bit_length() for o in odd)])
+    odd = _odd_lengths()
+    return min([best, *(o << max(-(-n // o) - 1, 0).bit_length() for o in odd[: bisect.bisect_left(odd, best)])])
+
+
+@functools.cache
+def _odd_lengths() -> list[int]:
+    """Products of 3, 5 and 7, in order, up to the largest that any grid has."""
+    return sorted(
+        3**a * 5**b * 7**c for a in range(21) for b in range(14) for c in range(12) if 3**a * 5**b * 7**c < 1 << 31
+    )
 
 
 def cost(shape: Sequence[int]) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Iterable
@@ -228,7 +227,7 @@ class Staging:
 
 
 def _temporary(target: str, path: str, existing: os.stat_result | None) -> _Pending:
-    name = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.tmp")
+    name = os.path.join(os.path.dirname(path), f".{os.urandom(8).hex()}.tmp")
     stream = open(name, "x+b")  # noqa: SIM115  # closed by Staging; created with the mode a plain open gives
     if existing is not None:
         os.fchmod(stream.fileno(), stat.S_IMODE(existing.st_mode))

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from convtool import model
+from convtool.axes import contiguous
 from convtool.errors import DataError
 from convtool.geometry import Padding
 from convtool.kernel import Origin
@@ -142,15 +143,15 @@ def _apply(
         engine=engine,
         precision=precision,
     )
-    return apply(built, x, bias)
+    return contiguous(apply(built, x, bias))
 
 
 def apply(built: model.Model, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-    """The result of a model's operator on x, in x's order of axes, plus a bias [c_out]."""
+    """The result of a model's operator on x, plus a bias [c_out]: a view in x's order of axes."""
     y = built.operator.forward(built.canonical(x))
     if bias is not None:
         y += checked_bias(bias, y.shape[1]).astype(y.dtype).reshape(-1, *[1] * (y.ndim - 2))
-    return built.restore(y)
+    return built.arrangement.restore(y)
 
 
 def checked_bias(bias: np.ndarray, channels: int) -> np.ndarray:

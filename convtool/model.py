@@ -64,12 +64,12 @@ class Model:
         return np.ascontiguousarray(self.arrangement.canonical(x), self.operator.dtype)
 
     def framed(self, x: np.ndarray) -> np.ndarray:
-        """The frame's part of an image [n, c_in, *grid] of the operator, in the array's order of axes."""
-        return self.restore(x if self.frame is None else x[(slice(None), slice(None), *self.frame)])
+        """The frame's part of an image [n, c_in, *grid] of the operator, a view in the array's order of axes."""
+        return self.arrangement.restore(x if self.frame is None else x[(slice(None), slice(None), *self.frame)])
 
     def restore(self, y: np.ndarray) -> np.ndarray:
-        """A result [n, c, *spatial] in the array's order of axes."""
-        return np.ascontiguousarray(self.arrangement.restore(y))
+        """A result [n, c, *spatial] in the array's order of axes, contiguous."""
+        return axes_.contiguous(self.arrangement.restore(y))
 
 
 def build(

@@ -13,13 +13,15 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from convtool.errors import SettingError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -30,12 +32,15 @@ class Policy:
     """Settings of the process.
 
     threads: None for as many as the machine has; one_shot: whether it ends after one command; load_wisdom: gives what
-    was learned on this machine, by a name that says what it is, or None
+    was learned on this machine, by a name that says what it is, or None; memory: the bytes that a solution in one step
+    may take, unless the user says otherwise; put_off: what `waits` begins
     """
 
     threads: int | None = None
     one_shot: bool = False
     load_wisdom: Callable[[str], bytes | None] | None = None
+    memory: int = 4 << 30
+    put_off: Callable[[], object] | None = None
 
 
 policy = Policy()
@@ -72,6 +77,8 @@ def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
     count = min(threads(), len(items))
     if count < 2:
         return list(map(work, items))
+    from concurrent.futures import wait
+
     found: dict[int, Found] = {}
     left = iter(range(len(items)))
 
@@ -95,9 +102,21 @@ def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
     return [found[i] for i in range(len(items))]
 
 
+def waits() -> None:
+    """Begin what was put off, such as an import, on a thread: said where a long call outside the interpreter begins.
+
+    Elsewhere it would gain nothing, since it takes the interpreter's lock from the caller for milliseconds at a time.
+    """
+    work, policy.put_off = policy.put_off, None
+    if work is not None:
+        threading.Thread(target=work, daemon=True).start()
+
+
 @functools.lru_cache(1)
 def _pool(count: int, pid: int) -> ThreadPoolExecutor:
     """A pool of threads that stays; a forked process needs one of its own."""
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(count, thread_name_prefix="convtool")
 
 

@@ -6,7 +6,6 @@ for convtool. The first line is a checksum of the rest: a damaged, foreign or un
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import sys
@@ -30,7 +29,7 @@ def folder() -> Path:
 
 def path(library_version: str) -> Path:
     """The file for this machine and this version of the FFT library."""
-    machine = hashlib.sha256(f"{platform.machine()} {_processor()}".encode()).hexdigest()[:12]
+    machine = _checksum(f"{platform.machine()} {_processor()}".encode())[:12].decode()
     return folder() / f"wisdom-{library_version}-{machine}"
 
 
@@ -58,6 +57,8 @@ def write(library_version: str, blob: bytes) -> Path:
 
 
 def _checksum(blob: bytes) -> bytes:
+    import hashlib  # only for who has learned something
+
     return hashlib.sha256(blob).hexdigest().encode()
 
 

@@ -51,7 +51,7 @@ def test_png_of_16_bits_keeps_every_bit(tmp_path: Path, samples: int) -> None:
     assert_array_equal(imagecodecs.png_decode((tmp_path / "out.png").read_bytes()).reshape(data.shape), data)
 
 
-def test_16_bit_colour_png_needs_imagecodecs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_16_bit_colour_png_is_read_by_imagecodecs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = pixels((6, 5, 3), "uint16")
     source = tmp_path / "photo.png"
     source.write_bytes(imagecodecs.png_encode(data))
@@ -63,10 +63,11 @@ def test_16_bit_colour_png_needs_imagecodecs(tmp_path: Path, monkeypatch: pytest
     ):
         images.read(str(source))
     assert_array_equal(images.read(str(grey)).data, data[..., 0])
-    for axes, values, alpha in (("YXC", data, None), ("YX", data[..., 0], data[..., 1])):
-        with pytest.raises(MissingExtraError, match="codecs"):
-            put(values.astype(float), axes, tmp_path / "out.png", dtype="uint16", alpha=alpha)
-    assert not (tmp_path / "out.png").exists()
+    for axes, values, alpha in (("YXC", data, None), ("YX", data[..., 0], data[..., 1])):  # to write it needs none
+        put(values.astype(float), axes, tmp_path / f"{axes}.png", dtype="uint16", alpha=alpha)
+    monkeypatch.undo()
+    assert_array_equal(imagecodecs.png_decode((tmp_path / "YXC.png").read_bytes()), data)
+    assert_array_equal(imagecodecs.png_decode((tmp_path / "YX.png").read_bytes()), data[..., :2])
 
 
 @pytest.mark.parametrize(("depth", "dtype"), [(8, "uint8"), (16, "uint16")])
@@ -139,6 +140,17 @@ def test_png_of_few_bits_is_spread(tmp_path: Path, depth: int) -> None:
     assert_array_equal(image.alpha, np.where(codes == 1, 0, 255))
     assert image.data.dtype == np.uint8
     assert f"{depth}-bit" in image.assumed[0]
+
+
+@pytest.mark.parametrize(("samples", "colour", "dtype"), [(1, 0, "uint8"), (3, 2, "uint8"), (1, 0, "uint16")])
+def test_an_interlaced_png(tmp_path: Path, samples: int, colour: int, dtype: str) -> None:
+    data = pixels((11, 13, samples), dtype)
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    rows = [row for y, x, dy, dx in passes for row in data[y::dy, x::dx].astype(data.dtype.newbyteorder(">"))]
+    body = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))) + chunk(b"IEND", b"")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 13, 11, 8 * data.itemsize, colour, 0, 0, 1))
+    (tmp_path / "in.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + body)
+    assert_array_equal(images.read(str(tmp_path / "in.png")).data, data.squeeze())
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

@@ -151,11 +151,11 @@ def test_the_foundation_stands_on_itself_alone() -> None:
 
 
 def test_images_reports_and_files_know_no_operators() -> None:
-    """They serve the commands; what they need of the numerics is the names of axes, errors and free memory."""
+    """They serve the commands; what they need of the numerics is the names of axes, errors, free memory and threads."""
     for module in sources():
         if room(module) in ("images", "report", "files", "wisdom", "memory"):
             inner = {room(target) for target in imports(module) if target.startswith("convtool.")}
-            assert inner <= {"images", "files", "memory", "axes", "errors"}, module
+            assert inner <= {"images", "files", "memory", "axes", "errors", "process"}, module
 
 
 def test_only_the_command_line_knows_the_command_line() -> None:

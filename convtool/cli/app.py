@@ -7,15 +7,26 @@ import pkgutil
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import convtool
+from convtool.cli.words import converted_here
 
 _FOLDER = "convtool.cli.commands"
 
 
+class Command(TyperCommand):
+    """A command whose words are converted by `words`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return converted_here(super().get_params(ctx))
+
+
 class Commands(TyperGroup):
     """A group whose commands are found by file name."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return converted_here(super().get_params(ctx))
 
     def list_commands(self, ctx: Any) -> list[str]:
         folder = importlib.import_module(_FOLDER).__path__
@@ -38,7 +49,7 @@ class Commands(TyperGroup):
         module = importlib.import_module(f"{_FOLDER}.{cmd_name.replace('-', '_')}")
         app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=_SETTINGS)
         epilog = getattr(module, "EPILOG", None)
-        app.command(name=cmd_name, epilog=epilog)(module.run)
+        app.command(name=cmd_name, epilog=epilog, cls=Command)(module.run)
         return typer.main.get_command(app)
 
 

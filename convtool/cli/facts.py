@@ -28,7 +28,7 @@ def build_model(
             "image_shape": list(operator.geometry.grid),
             "kernel_axes": built.kernel_axes,
             "origin": list(operator.kernel.origin),
-            "engine": operator.engine_name,
+            "engine": operator.engine_name if job.wants_facts else operator.engine,
             "precision": {"float32": "single", "float64": "double"}[operator.dtype.name],
             "threads": process.threads(),
         }

@@ -46,6 +46,7 @@ class Job:
         self.report_file = context.params.get("report")
         self.report = Report(context.info_name or "", convtool.__version__)
         self.is_shown = not self.quiet and (verbose or is_terminal())
+        self.is_heard = not self.quiet or self.report_file is not None  # whether notes reach anybody
         self.wants_facts = self.is_shown or self.report_file is not None
         self.inputs = [name for name in inputs if name is not None]
         self.from_kernel: set[str] = set()  # settings that a kernel's sidecar gives

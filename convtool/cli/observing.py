@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convtool import images
+from convtool import fft, images, process
 from convtool.cli.reading import read_image
 from convtool.errors import DataError
 from convtool.images.nonfinite import NonFiniteError
@@ -32,6 +32,7 @@ class Counting:
 def read_data(job: Job, name: str, axes: str | None, counting: Counting) -> tuple[images.Image, np.ndarray | None]:
     """An image whose every value is finite, and in its shape which of them count; None: all."""
     is_masking = counting.nan == "mask"
+    process.policy.put_off = fft.scipy_fft
     try:
         source = read_image(job, name, axes, "keep" if is_masking else counting.nan)
     except NonFiniteError as error:
@@ -54,11 +55,12 @@ def read_data(job: Job, name: str, axes: str | None, counting: Counting) -> tupl
 
 def suggest_linear(job: Job, source: images.Image, linear: bool, counting: Counting, found: np.ndarray | None) -> None:
     """A note where highlights of a photograph are clipped: blur happens in light, not in code values."""
-    if linear or counting.saturation is not None or source.data.dtype not in (np.uint8, np.uint16):
+    is_photograph = source.format in ("png", "jpeg") and source.data.dtype in (np.uint8, np.uint16)
+    if linear or counting.saturation is not None or not is_photograph or not job.is_heard:
         return
     clipped = source.data == np.iinfo(source.data.dtype).max
-    share = float(np.mean(clipped if found is None else clipped & found))
-    if share > _SATURATED and source.format in ("png", "jpeg"):
+    share = np.count_nonzero(clipped if found is None else clipped & found) / clipped.size
+    if share > _SATURATED:
         job.report.notes.append(
             f"{100 * share:.2g} % of the values are at the maximum, where highlights are clipped: if this is a"
             " photograph, try --linear (blur happens in light) and --saturation 0.99 (clipped pixels are no data)"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convtool import deconvolution, files, metrics
+from convtool import deconvolution, files, metrics, process
 from convtool import linear as convolution
 from convtool.axes import spelled
 from convtool.cli import options, reading
@@ -19,7 +19,6 @@ from convtool.cli.job import STDOUT
 from convtool.cli.progress import shown
 from convtool.cli.repeating import command_line
 from convtool.cli.writing import write_image
-from convtool.deconvolution.solvers.one_step import policy
 from convtool.errors import DataError, SettingError
 from convtool.memory import available_memory
 from convtool.observation import UNKNOWN, observe
@@ -67,7 +66,7 @@ def solve(job: Job, given: Given, method: Any) -> Restored:
     with job.timed("computing"), shown(job):
         y = reading.light(source.data, asked["linear"], asked["precision"])
         known = {"axes": source.axes, **given.settings}
-        boundary, told = deconvolution.settled_boundary(y, given.taps, method, known)
+        boundary, told = deconvolution.settled_boundary(y, given.taps, method, known, job.is_heard)
         settings = given.settings | {"boundary": boundary, "keep_extension": asked["keep_extension"]}
         built = build_model(job, source, y, given.taps, True, settings)
         true = None if given.truth is None else _aligned(given.truth, built, asked["keep_extension"])
@@ -137,7 +136,7 @@ def _aligned(truth: Image, built: Model, is_extended: bool) -> np.ndarray:
 
 def _leave_memory() -> None:
     """A solution in one step is to take no more than half of what is free."""
-    policy.memory = min(policy.memory, available_memory() // 2)
+    process.policy.memory = min(process.policy.memory, available_memory() // 2)
 
 
 def _without(bias: np.ndarray | None, y: np.ndarray, built: Model) -> np.ndarray:
@@ -163,15 +162,17 @@ def _alpha(job: Job, source: Image, lengths: dict[str, int]) -> np.ndarray | Non
 def describe(job: Job, restored: Restored, linear: bool, precision: str) -> None:
     """The method's outcome, and what the kernel destroyed: of the truth, where that is known."""
     built, solution = restored.built, restored.solution
-    job.report.result = {**solution.metrics, "stop": solution.stop}
     job.report.notes += solution.notes
+    _tell_settings(job, restored)
+    if not job.wants_facts:
+        return
+    job.report.result = {**solution.metrics, "stop": solution.stop}
     found = solution.metrics
     chosen = found.get("chosen") or {
         "method": found["method"],
         "options": deconvolution.settled(found["options"], found),
     }
     job.report.result["command"] = command_line(job, job.report.settings["boundary"]["value"], chosen)
-    _tell_settings(job, restored)
     facts = describe_kernel(job, built.operator)
     if facts is None:
         return

@@ -14,7 +14,6 @@ that says something else is an error: the kernel would no longer do what it was 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -29,12 +28,12 @@ from convtool.cli import reading
 from convtool.cli.promises import Promise, read_promise
 from convtool.errors import ConvtoolError, DataError, FileError, SettingError
 from convtool.geometry import written
-from convtool.merging.layers import Layer, stages
 from convtool.observation import AUTO, UNKNOWN
 from convtool.operators import OPERATIONS
 
 if TYPE_CHECKING:
     from convtool.cli.job import Job
+    from convtool.merging.layers import Layer, Stage
 
 _FORMAT = 1
 _KEY = "convtool_kernel"
@@ -167,7 +166,7 @@ def _rank(found: Sidecar) -> int:
     """How many axes the kernel acts along; raises FileError where the settings are none, or do not fit the kernel."""
     taps, _ = images.read_kernel(found.kernel, plain=True)
     try:
-        (stage,) = stages([_layer(found, taps)], **_words(found))
+        stage = _stage(found, taps)
     except ConvtoolError as error:
         raise FileError(_damaged(found.name, found.kernel, str(error))) from error
     return len(stage.spatial)
@@ -177,9 +176,13 @@ def _damaged(name: str, kernel: str, why: str) -> str:
     return f"cannot use {name}, the settings of {kernel}: {why}; merge again, or remove {name}"
 
 
-def _layer(found: Sidecar, taps: np.ndarray) -> Layer:
-    settings = {key: value for key, value in found.settings.items() if key in _SETTINGS}
-    return Layer(taps, bias=found.bias, **settings)
+def _stage(found: Sidecar, taps: np.ndarray, others: dict[str, Any] | None = None) -> Stage:
+    """The layer that a kernel is with a sidecar's settings, and others in their place; raises ConvtoolError."""
+    from convtool.merging.layers import Layer, stages  # few kernels have a sidecar
+
+    settings = {key: value for key, value in found.settings.items() if key in _SETTINGS} | (others or {})
+    (stage,) = stages([Layer(taps, bias=found.bias, **settings)], **_words(found))
+    return stage
 
 
 def _words(found: Sidecar) -> dict[str, Any]:
@@ -233,7 +236,7 @@ def _grid(job: Job, found: Sidecar, taps: np.ndarray) -> tuple[int, ...] | None:
     image = job.report.input
     if job.report.command not in OPERATIONS or not image:
         return None
-    (stage,) = stages([_layer(found, taps)], **_words(found))
+    stage = _stage(found, taps)
     if not set(stage.spatial) <= set(image["axes"]):
         return None
     return tuple(image["shape"][image["axes"].index(letter)] for letter in stage.spatial)
@@ -259,7 +262,7 @@ def _means(found: Sidecar, taps: np.ndarray, name: str, value: Any) -> Any:
     if name == "kernel_axes":
         return str(value).upper()
     try:
-        (stage,) = stages([replace(_layer(found, taps), **{name: value})], **_words(found))
+        stage = _stage(found, taps, {name: value})
     except ConvtoolError as error:
         return str(error)
     return stage.kernel.origin if name == "origin" else getattr(stage, name)
@@ -276,4 +279,6 @@ def _tuples(value: Any) -> Any:
 
 
 def _hash(content: bytes) -> str:
+    import hashlib
+
     return hashlib.sha256(content).hexdigest()

@@ -161,6 +161,7 @@ def deconvolve(
     True
     """
     from convtool import model
+    from convtool.axes import contiguous
     from convtool.observation import observe
 
     y, mask, rounding = _checked(y, kernel, axes, mask, saturation)
@@ -181,7 +182,7 @@ def deconvolve(
     mode, told = settled_boundary(y, kernel, method, settings)
     built = model.build(y, kernel, keep_extension=keep_extension, is_data=True, **(settings | {"boundary": mode}))
     solution = solve(built, observe(built, y, mode, mask, rounding, spacing, effort), method)
-    return replace(solution, notes=(*told, *solution.notes))
+    return replace(solution, x=contiguous(solution.x), notes=(*told, *solution.notes))
 
 
 def _checked(
@@ -200,11 +201,11 @@ def _checked(
 
 
 def settled_boundary(
-    y: np.ndarray, kernel: np.ndarray, method: Any, settings: dict[str, Any]
+    y: np.ndarray, kernel: np.ndarray, method: Any, settings: dict[str, Any], is_heard: bool = True
 ) -> tuple[str, tuple[str, ...]]:
     """The boundary of settings of `model.build`, "auto" settled for a method and data; and what there is to say of it.
 
-    Raises SettingError where the data cannot be tested.
+    Without `is_heard` data are not tested only to say something. Raises SettingError where they cannot be tested.
     """
     from convtool import model, observation
 
@@ -215,11 +216,14 @@ def settled_boundary(
         return (fixed if fixed and boundary == observation.AUTO else boundary), ()
     if boundary == observation.AUTO and settings["padding"] == "valid":
         return "zero", ()  # no window reaches outside
+    if boundary != observation.AUTO and not is_heard:
+        return boundary, ()
     built = model.build(y, kernel, is_data=True, **(settings | {"boundary": "periodic"}))
-    if boundary == "periodic" and not _may_jump(built.canonical(y)):
+    data = built.arrangement.canonical(y)  # as they are stored: only some of their lines are looked at
+    if boundary == "periodic" and not _may_jump(data):
         return boundary, ()
     if built.operator.geometry.outputs == built.operator.geometry.grid:
-        found = _found(built, built.canonical(y))
+        found = _found(built, data)
         return (found.boundary, (found.sentence,)) if boundary == observation.AUTO else (boundary, _warned(found))
     if boundary == observation.AUTO:
         raise SettingError(
@@ -252,7 +256,7 @@ def _found(built: Model, data: np.ndarray) -> Surroundings:
 
 
 def solve(built: Model, observation: Observation, method: Any) -> Solution:
-    """The solution for an observation with a model; see `deconvolve`."""
+    """The solution for an observation with a model, its arrays views in the data's order of axes; see `deconvolve`."""
     from convtool import blas
     from convtool.deconvolution.solvers.trust import residuals, rounding_told
 

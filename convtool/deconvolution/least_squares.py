@@ -68,14 +68,15 @@ def solve(observation: Observation, options: Options) -> Estimate:
     """The solution for data y [n, c_out, *outputs]."""
     import numpy as np
 
-    from convtool.deconvolution.solvers import least_norm, one_step
+    from convtool import process
+    from convtool.deconvolution.solvers import least_norm
     from convtool.deconvolution.solvers.trust import residuals
 
     _check(options)
     y, operator = observation.complete("least-squares"), observation.operator
     system = least_norm.System.of(operator, options.damping)
     tol = options.tol if options.tol is not None else 1e-10 if y.dtype == np.float64 else 1e-6
-    memory = one_step.policy.memory if options.memory is None else int(options.memory * 2**30)
+    memory = process.policy.memory if options.memory is None else int(options.memory * 2**30)
     aim = least_norm.Aim(tol, options.limit, options.solver, memory)
     x, found = np.empty((len(y), *operator.in_shape), y.dtype), []
     for n, (image, answer) in enumerate(least_norm.solutions(system, y, aim)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convtool.axes import spelled, transposed
+from convtool.axes import contiguous, spelled, transposed
 from convtool.errors import SettingError
 
 
@@ -23,4 +23,4 @@ def laid_out(data: np.ndarray, axes: str, order: str) -> np.ndarray:
     """The data in another order of axes, C-contiguous; letters that `order` lacks have length 1 and go."""
     extra = tuple(place for place, letter in enumerate(axes) if letter not in order)
     kept = "".join(letter for letter in axes if letter in order)
-    return np.ascontiguousarray(transposed(data.squeeze(extra), kept, order))
+    return contiguous(transposed(data.squeeze(extra), kept, order))

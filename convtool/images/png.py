@@ -1,28 +1,35 @@
-"""PNG: through Pillow where Pillow keeps every bit, through imagecodecs for 16-bit colour, which Pillow cuts to 8."""
+"""PNG: read through Pillow, or imagecodecs for 16-bit colour, which Pillow cuts to 8; written by `png_encoder`."""
 
 from __future__ import annotations
 
-import io
 import struct
-import types
-import zlib
 from collections.abc import Iterable
 from typing import IO
 
 import numpy as np
 
+from convtool import process
 from convtool.errors import SettingError
+from convtool.images import png_encoder
 from convtool.images.alpha import opacity_as
 from convtool.images.guard import check_memory, damaged, decoding, extra
 from convtool.images.image import Image, Metadata
 from convtool.images.layout import plane_axes
-from convtool.images.png_chunks import chunks_of, metadata_of, pixels_only, write_spliced
+from convtool.images.png_chunks import chunks_of, metadata_of, pixels_only, write_chunks
 from convtool.images.profiles import profile_for
 from convtool.images.raster import pillow_pixels, split_alpha
 
 _SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}  # by colour type: grey, RGB, palette, grey and alpha, RGB and alpha
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PALETTE = 3
+_LARGE = 1 << 21  # bytes that take longer to inflate than a thread takes to begin, by far
+_MODES = {
+    (8, 0): "L",
+    (16, 0): "I;16",
+    (8, 2): "RGB",
+    (8, 4): "LA",
+    (8, 6): "RGBA",
+}  # Pillow's, by depth and colour type
 
 
 def read_png(raw: bytes, name: str) -> Image:
@@ -30,14 +37,17 @@ def read_png(raw: bytes, name: str) -> Image:
 
     Raises FileError for a damaged file, MissingExtraError for 16-bit colour without imagecodecs.
     """
-    chunks = chunks_of(raw, name)
+    chunks, deflated = chunks_of(raw, name)
     first = dict(reversed(chunks))
     width, height, depth, colour = struct.unpack_from(">IIBB", first[b"IHDR"])
     if depth not in _DEPTHS.get(colour, ()):
         raise damaged(name, "PNG", f"colour type {colour} with {depth} bits")
     dtype = np.dtype(np.uint16 if depth == 16 else np.uint8)
     check_memory(name, (height, width, _SAMPLES[colour]), dtype)
-    pixels = _pixels(raw, name, depth, colour, b"tRNS" in first)
+    if (depth, colour) in _MODES:
+        pixels = _inflated(deflated, name, first[b"IHDR"])
+    else:
+        pixels = _pixels(raw, name, depth, colour, b"tRNS" in first)
     if pixels.dtype == np.bool_:
         pixels = pixels * np.uint8(255)
     data, alpha = split_alpha(pixels.astype(dtype, copy=False))
@@ -49,9 +59,26 @@ def read_png(raw: bytes, name: str) -> Image:
     )
 
 
+def _inflated(deflated: list[memoryview], name: str, header: bytes) -> np.ndarray:
+    """The pixels in a file's IDAT chunks by Pillow's decoder alone.
+
+    It lets go of the interpreter's lock, once for them all. To open a file Pillow and imageio load all their formats.
+    """
+    import PIL.Image
+
+    width, height, depth, colour, _, _, is_interlaced = struct.unpack(">IIBBBBB", header)
+    mode = _MODES[depth, colour]
+    stored = f"{mode}B" if depth == 16 else mode  # the high byte first
+    joined = b"".join(deflated)
+    if len(joined) > _LARGE:
+        process.waits()
+    with decoding(name, "PNG"):
+        return np.asarray(PIL.Image.frombytes(mode, (width, height), joined, "zip", (stored, is_interlaced)))
+
+
 def _pixels(raw: bytes, name: str, depth: int, colour: int, transparent: bool) -> np.ndarray:
-    if depth == 16 and colour != 0:
-        codec = _codec(name, f"a 16-bit {_kind(colour)} PNG, which Pillow would cut to 8 bits")
+    if depth == 16:
+        codec = extra("imagecodecs", name, f"a 16-bit {_kind(colour)} PNG, which Pillow would cut to 8 bits", "codecs")
         with decoding(name, "PNG"):
             return codec.png_decode(pixels_only(raw, name))
     mode = None if colour != _PALETTE else "RGBA" if transparent else "RGB"
@@ -60,10 +87,6 @@ def _pixels(raw: bytes, name: str, depth: int, colour: int, transparent: bool) -
 
 def _kind(colour: int) -> str:
     return "grey and alpha" if colour == 4 else "colour"
-
-
-def _codec(name: str, why: str) -> types.ModuleType:
-    return extra("imagecodecs", name, why, "codecs")
 
 
 def _keyed_alpha(data: np.ndarray, key: bytes, depth: int, name: str) -> np.ndarray:
@@ -85,38 +108,17 @@ def _assumed(name: str, depth: int, colour: int, animated: bool) -> Iterable[str
         yield f"{name} is animated: only its first frame is used"
 
 
-def png_axes(axes: str, shape: tuple[int, ...], dtype: np.dtype, alpha: bool, target: str) -> str:
-    """The order of axes in a PNG for such values.
-
-    Raises SettingError for what a PNG cannot hold, MissingExtraError for what only imagecodecs can write.
-    """
+def png_axes(axes: str, shape: tuple[int, ...], dtype: np.dtype) -> str:
+    """The order of axes in a PNG for such values; raises SettingError for what a PNG cannot hold."""
     if dtype not in (np.uint8, np.uint16):
         advice = "use --dtype uint8 or uint16, or write .tif or .npy"
         raise SettingError(f"a PNG holds 8- or 16-bit integers, got {dtype.name}: {advice}")
-    order = plane_axes("PNG", axes, shape)
-    if dtype == np.uint16 and (alpha or "C" in order):
-        _codec(target, "to be 16-bit with colour or alpha, a PNG that Pillow cannot write")
-    return order
+    return plane_axes("PNG", axes, shape)
 
 
 def write_png(stream: IO[bytes], data: np.ndarray, alpha: np.ndarray | None, metadata: Metadata) -> tuple[str, ...]:
     """Write [Y, X] or [Y, X, 3] pixels with alpha and metadata; returns what could not be kept."""
     icc, dropped = profile_for(metadata.icc, colour=data.ndim == 3)
     pixels = data if alpha is None else np.dstack([data, opacity_as(alpha, data.dtype)])
-    write_spliced(stream, _encoded(pixels), metadata, icc)
+    write_chunks(stream, png_encoder.header(pixels), png_encoder.encoded(pixels), metadata, icc)
     return dropped
-
-
-def _encoded(pixels: np.ndarray) -> bytes:
-    """The bare PNG, at level 1 with run-length matching: less than half of the usual time, files no larger."""
-    if pixels.dtype == np.uint16 and pixels.ndim == 3:
-        import imagecodecs
-
-        return bytes(imagecodecs.png_encode(pixels, level=1, strategy=zlib.Z_RLE, filter=imagecodecs.PNG.FILTER.SUB))
-    import imageio.v3 as iio
-
-    stream = io.BytesIO()
-    iio.imwrite(
-        stream, pixels, extension=".png", plugin="pillow", is_batch=False, compress_level=1, compress_type=zlib.Z_RLE
-    )
-    return stream.getvalue()

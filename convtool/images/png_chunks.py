@@ -1,6 +1,6 @@
-"""The chunks of a PNG beside its pixels: checked on reading, and spliced into what an encoder made.
+"""The chunks of a PNG beside its pixels: checked on reading, and written again before the pixels.
 
-Neither codec hands over, or writes, all that a file may carry, so it is done here, verbatim where the input is a PNG.
+No codec hands over, or writes, all that a file may carry, so it is done here, verbatim where the input is a PNG.
 https://www.w3.org/TR/png-3/
 """
 
@@ -8,33 +8,36 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable
 from typing import IO
 
 from convtool.images.guard import damaged
 from convtool.images.image import Metadata
 
 Chunk = tuple[bytes, bytes]
-_SIGNATURE_LENGTH = 8
-_HEADER_LENGTH = _SIGNATURE_LENGTH + 25  # with the IHDR chunk, which stays first
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _LARGEST_PROFILE = 1 << 26
 _METRES_PER_INCH = 0.0254
 
 
-def chunks_of(raw: bytes, name: str) -> list[Chunk]:
-    """Every chunk's type and content but the pixels', IHDR first; raises FileError when any of them is damaged."""
+def chunks_of(raw: bytes, name: str) -> tuple[list[Chunk], list[memoryview]]:
+    """Every chunk's type and content, IHDR first, and apart from them the pixels' contents.
+
+    Raises FileError when any of them is damaged.
+    """
     found: list[Chunk] = []
-    place = _SIGNATURE_LENGTH
-    pixels = False
+    pixels: list[memoryview] = []
+    place = len(_SIGNATURE)
     while not found or found[-1][0] != b"IEND":
         kind, content, place = _next(raw, place, name)
         if kind == b"IDAT":
-            pixels = True
+            pixels.append(content)
         else:
             found.append((kind, bytes(content)))
     if found[0][0] != b"IHDR" or len(found[0][1]) != 13 or not pixels:
         raise damaged(name, "PNG", "it lacks its header or its pixels")
-    return found
+    return found, pixels
 
 
 def _next(raw: bytes, place: int, name: str) -> tuple[bytes, memoryview, int]:
@@ -53,8 +56,8 @@ def _next(raw: bytes, place: int, name: str) -> tuple[bytes, memoryview, int]:
 
 def pixels_only(raw: bytes, name: str) -> bytes:
     """The PNG without its optional chunks, about which libpng would print remarks."""
-    parts = [raw[:_SIGNATURE_LENGTH]]
-    place = _SIGNATURE_LENGTH
+    parts = [_SIGNATURE]
+    place = len(_SIGNATURE)
     kind = b""
     while kind != b"IEND":
         start = place
@@ -86,14 +89,16 @@ def _dpi(chunk: bytes) -> tuple[float, float] | None:
     return x * _METRES_PER_INCH, y * _METRES_PER_INCH
 
 
-def write_spliced(stream: IO[bytes], png: bytes, metadata: Metadata, icc: bytes | None) -> None:
-    """Write an encoder's PNG with the metadata's chunks, and the profile `icc`, in place of its own."""
-    stream.write(png[:_HEADER_LENGTH])
-    for kind, content in metadata.png or _built(metadata):
-        if kind != b"iCCP" or icc is not None:
-            checksum = zlib.crc32(content, zlib.crc32(kind))
-            stream.write(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum))
-    stream.write(memoryview(png)[_HEADER_LENGTH:])
+def write_chunks(
+    stream: IO[bytes], header: bytes, pixels: Iterable[bytes], metadata: Metadata, icc: bytes | None
+) -> None:
+    """Write a PNG of the contents of its IHDR and IDAT chunks, with the metadata's chunks and the profile `icc`."""
+    kept = [(kind, content) for kind, content in metadata.png or _built(metadata) if kind != b"iCCP" or icc is not None]
+    stream.write(_SIGNATURE)
+    for kind, content in ((b"IHDR", header), *kept, *((b"IDAT", part) for part in pixels), (b"IEND", b"")):
+        stream.write(struct.pack(">I", len(content)) + kind)
+        stream.write(content)
+        stream.write(struct.pack(">I", zlib.crc32(content, zlib.crc32(kind))))
 
 
 def _built(metadata: Metadata) -> list[Chunk]:

@@ -2,37 +2,51 @@
 
 written = clip(rint(FACTOR * y + OFFSET)), with rint and clip for integers; floats are only clipped to their range, and
 bool is the integers 0 and 1.
-Values are converted in blocks, so that no second image of floats is made.
+Values are converted in blocks, in the order they have in memory, so that no second image of floats is made; runs of
+blocks go to all cores, and their counts are added in the runs' order. The change rint(y) - y is exact in y's own dtype:
+it is a difference of neighbours, or -y.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from convtool import process
 from convtool.errors import DataError, SettingError, listed
 from convtool.images.image import Image
 
 _INTEGERS = [f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)]
 NAMES = ("bool", *_INTEGERS, "float16", "float32", "float64")
-_BLOCK = 1 << 16  # stays in the processor's cache
+_BLOCK = 1 << 15  # stays in the processor's cache, with what is computed of it
+_RUN = 32  # blocks that a thread takes at a time
 
 
-@dataclass
+class Counts(NamedTuple):
+    """What converting did to values: counts as in `Written`, and the sum of the squares of changes by rounding."""
+
+    clipped_low: int = 0
+    clipped_high: int = 0
+    rounded: int = 0
+    nonfinite: int = 0
+    squares: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
 class Quantised:
-    """The converted values and the counts of `Written`."""
+    """The converted values, laid out in memory as the computed ones, and the counts of `Written`."""
 
     data: np.ndarray
     scale: float
     offset: float
-    clipped_low: int = 0
-    clipped_high: int = 0
-    rounded: int = 0
-    rounding_error: float = 0.0
-    nonfinite: int = 0
-    squares: float = 0.0
+    clipped_low: int
+    clipped_high: int
+    rounded: int
+    nonfinite: int
+    rounding_error: float
 
 
 def output_dtype(computed: np.dtype, like: Image | None, chosen: str | None, kind: str) -> np.dtype:
@@ -88,46 +102,59 @@ def quantise(values: np.ndarray, dtype: np.dtype, scale: str | None) -> Quantise
     Raises SettingError for a `scale` that is none, DataError for NaN or infinities that integers cannot hold.
     """
     factor, offset = scaling(scale, values, dtype)
-    result = Quantised(np.empty(values.shape, dtype), factor, offset)
-    source, target = np.ascontiguousarray(values).reshape(-1), result.data.reshape(-1)
+    order = sorted(range(values.ndim), key=lambda axis: -abs(values.strides[axis]))
+    within = values.transpose(order)
+    target = np.empty(within.shape, dtype)
+    source, out = np.ascontiguousarray(within).reshape(-1), target.reshape(-1)
     store = _store_floats if dtype.kind == "f" else _store_integers
-    for start in range(0, source.size, _BLOCK):
-        block = source[start : start + _BLOCK]
-        if (factor, offset) != (1.0, 0.0):
-            block = factor * block.astype(np.float64) + offset
-        store(block, target[start : start + _BLOCK], result)
-    kept = source.size - result.clipped_low - result.clipped_high
-    result.rounding_error = math.sqrt(result.squares / kept) if kept else 0.0
-    return result
+
+    def converted(first: int) -> Counts:
+        found = []
+        for start in range(first, min(first + _RUN * _BLOCK, source.size), _BLOCK):
+            block = source[start : start + _BLOCK]
+            if (factor, offset) != (1.0, 0.0):
+                block = factor * block.astype(np.float64) + offset
+            found.append(store(block, out[start : start + _BLOCK]))
+        return _sum(found)
+
+    low, high, rounded, nonfinite, squares = _sum(process.each(converted, range(0, source.size, _RUN * _BLOCK)))
+    error = math.sqrt(squares / (source.size - low - high)) if source.size > low + high else 0.0
+    return Quantised(target.transpose(np.argsort(order)), factor, offset, low, high, rounded, nonfinite, error)
 
 
-def _store_integers(block: np.ndarray, out: np.ndarray, result: Quantised) -> None:
+def _sum(counts: list[Counts]) -> Counts:
+    return Counts(*map(sum, zip(*counts, strict=True)))
+
+
+def _store_integers(block: np.ndarray, out: np.ndarray) -> Counts:
     if np.can_cast(block.dtype, out.dtype):  # as they are: no float holds every wide integer
         out[:] = block
-        return
-    if not np.isfinite(block).all():
+        return Counts()
+    if not (np.isfinite(block.min()) and np.isfinite(block.max())):  # a NaN is both
         raise DataError(f"the result has NaN or infinite values, which {out.dtype} cannot hold: use --dtype float32")
     low, high = _range(out.dtype)
     rounded = np.rint(block)
     below, above = rounded < low, rounded >= high + 1  # a power of two, which every float can be, unlike `high`
-    clipped = below | above
-    np.copyto(out, rounded, where=~clipped, casting="unsafe")
-    out[below], out[above] = low, high
-    change = np.subtract(rounded, block, dtype=np.float64)
-    change[clipped] = 0.0
-    result.clipped_low += int(np.count_nonzero(below))
-    result.clipped_high += int(np.count_nonzero(above))
-    result.rounded += int(np.count_nonzero(change))
-    result.squares += float(np.square(change, out=change).sum())
+    clipped_low, clipped_high = int(np.count_nonzero(below)), int(np.count_nonzero(above))
+    change = rounded - block
+    if clipped_low or clipped_high:
+        inside = ~(below | above)
+        change *= inside
+        rounded *= inside
+    np.copyto(out, rounded, casting="unsafe")
+    if clipped_low or clipped_high:
+        out[below], out[above] = low, high
+    squares = change.astype(np.float64)
+    np.square(squares, out=squares)
+    return Counts(clipped_low, clipped_high, int(np.count_nonzero(change != 0)), 0, float(squares.sum()))
 
 
-def _store_floats(block: np.ndarray, out: np.ndarray, result: Quantised) -> None:
-    result.nonfinite += int(np.count_nonzero(~np.isfinite(block)))
+def _store_floats(block: np.ndarray, out: np.ndarray) -> Counts:
+    nonfinite = int(np.count_nonzero(~np.isfinite(block)))
     if np.can_cast(block.dtype, out.dtype):
         out[:] = block
-        return
+        return Counts(nonfinite=nonfinite)
     low, high = _range(out.dtype)
     below, above = np.isfinite(block) & (block < low), np.isfinite(block) & (block > high)
     out[:] = np.where(below, low, np.where(above, high, block))
-    result.clipped_low += int(np.count_nonzero(below))
-    result.clipped_high += int(np.count_nonzero(above))
+    return Counts(int(np.count_nonzero(below)), int(np.count_nonzero(above)), nonfinite=nonfinite)

@@ -6,9 +6,7 @@ The same pixels and metadata give the same bytes: no dates, no software's name, 
 
 from __future__ import annotations
 
-import hashlib
 import math
-import uuid
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -130,6 +128,9 @@ def _fields(kind: str, plan: _Plan, tiff: TiffMetadata | None, pixels: np.ndarra
     as_before = plan.restored and _planes(plan.letters, pixels.shape) == _planes(tiff.axes, tiff.shape)
     fields |= {key: value for key, value in tiff.fields.items() if as_before or key not in _PER_PLANE}
     if kind == "ome":
+        import hashlib
+        import uuid
+
         digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
         fields |= {"UUID": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, digest)}", "Creator": "convtool"}
     return fields

@@ -38,7 +38,7 @@ def write(
     wanted = output_dtype(values.dtype, like, dtype, kind)
     metadata = Metadata() if like is None else like.metadata
     _check_alpha(alpha, axes, values.shape)
-    order = _order(kind, axes, values.shape, wanted, alpha, metadata, target)
+    order = _order(kind, axes, values.shape, wanted, metadata, target)
     result = quantise(values, wanted, scale)
     data = laid_out(result.data, axes, order)
     dropped = _encode(kind, staging, target, data, order, alpha, metadata)
@@ -73,13 +73,12 @@ def _order(
     axes: str,
     shape: tuple[int, ...],
     dtype: np.dtype,
-    alpha: np.ndarray | None,
     metadata: Metadata,
     target: str,
 ) -> str:
     """The file's order of axes; every refusal comes from here, before values are converted or a file is opened."""
     if kind == "png":
-        return png.png_axes(axes, shape, dtype, alpha is not None, target)
+        return png.png_axes(axes, shape, dtype)
     if kind == "jpeg":
         return raster.jpeg_axes(axes, shape, dtype)
     if kind == "tiff":

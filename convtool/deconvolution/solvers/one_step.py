@@ -20,16 +20,6 @@ _WORST = 1e10  # condition number from which on rank cannot be told from roundin
 _STEP_PER_PIVOT = 1 / 40  # measured: multiply-adds of an iteration that take as long as one of a factorisation, over 3
 
 
-@dataclass
-class Policy:
-    """Settings of the process: the bytes that a solution in one step may take, unless the user says otherwise."""
-
-    memory: int = 4 << 30
-
-
-policy = Policy()
-
-
 @dataclass(frozen=True, eq=False)
 class OneStep:
     """x [n, c_in, *grid] of data [n, c_out, *grid], by `applied`; `name` says how, for the report."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -93,10 +93,15 @@ def may_jump(y: np.ndarray) -> bool:
     for axis in range(1, y.ndim):
         lines = np.moveaxis(y, axis, 0)
         at = np.unique(np.linspace(1, len(lines) - 1, min(_LOOKS, len(lines) - 1)).astype(int))
-        inside = np.mean([np.square(lines[i] - lines[i - 1], dtype=np.float64).mean() for i in at] or [0.0])
-        if np.square(lines[0] - lines[-1], dtype=np.float64).mean() > _HIDDEN * inside:
+        inside = np.mean([_energy(lines[i], lines[i - 1]) for i in at] or [0.0])
+        if _energy(lines[0], lines[-1]) > _HIDDEN * inside:
             return True
     return False
+
+
+def _energy(a: np.ndarray, b: np.ndarray) -> float:
+    """The mean square of their difference."""
+    return float(np.square(np.subtract(a, b, dtype=np.float64)).mean())
 
 
 def _verdict(logs: Sequence[float]) -> Surroundings:
@@ -122,9 +127,10 @@ def _spelled(probability: float) -> str:
 
 def _evidence(y: np.ndarray, axis: int, extent: int, spread: np.ndarray | None) -> float:
     """log of the likelihood ratio periodic / crop of the join along one axis; 0 where it says nothing."""
-    lines = np.moveaxis(y, axis + 1, 0)
-    lines = lines.reshape(len(lines), -1)
-    lines = lines[:, :: -(-lines.shape[1] // _COLUMNS)].astype(np.float64)
+    across = np.moveaxis(y, axis + 1, 0)
+    others = math.prod(across.shape[1:])
+    columns: Any = np.unravel_index(np.arange(0, others, -(-others // _COLUMNS)), across.shape[1:])
+    lines = across[(slice(None), *columns)].astype(np.float64)  # of these alone: all may be a copy of the image
     scale = float(np.abs(lines - lines.flat[0]).max())
     if not scale > 0:
         return 0.0
