@@ -171,7 +171,7 @@ def test_gram_schmidt_is_as_good_as_lapack(m: int, n: int, dtype: str, condition
     a = rng.standard_normal((200, m, n)) + (1j * rng.standard_normal((200, m, n)) if dtype.startswith("c") else 0)
     u, _, vh = np.linalg.svd(a, full_matrices=False)
     a = ((u * np.geomspace(1, 1 / condition, min(m, n))) @ vh).astype(dtype)
-    found, pivots = gram_schmidt.inverted(a)
+    found = gram_schmidt.inverted(a)
     expected = np.linalg.pinv(a.astype(found.dtype), rcond=1e-14)
     error = np.linalg.norm(found - expected, axis=(1, 2)) / np.linalg.norm(expected, axis=(1, 2))
     eps = np.finfo(np.float64).eps
@@ -179,7 +179,6 @@ def test_gram_schmidt_is_as_good_as_lapack(m: int, n: int, dtype: str, condition
     identity = found @ a if m >= n else a @ found
     assert np.abs(identity - np.eye(min(m, n))).max() < 1000 * eps * condition  # once alone: eps condition^2
     assert found.dtype == np.result_type(dtype, np.float64)
-    assert (pivots > 0).all()
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (3, 3), (12, 12), (9, 6)])

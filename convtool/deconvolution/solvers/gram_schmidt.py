@@ -18,15 +18,14 @@ import numpy as np
 MOST = 5  # columns: with more, LAPACK is as fast
 
 
-def inverted(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A^+ [k, n, m] of matrices [k, m, n] of full rank, and the smallest r_jj [k]; NaN or infinite where one is 0."""
+def inverted(a: np.ndarray) -> np.ndarray:
+    """A^+ [k, n, m] of matrices [k, m, n] of full rank; NaN or infinite where an r_jj is 0."""
     is_wide, double = a.shape[1] < a.shape[2], np.result_type(a.dtype, np.float64)
     columns = np.array(_conjugate(a).transpose(1, 2, 0) if is_wide else a.transpose(2, 1, 0), double, order="C")
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         R = _orthonormalised(columns)
         rows = _solved(columns, R)
-    least = np.min([R[j][j] for j in range(len(R))], axis=0)
-    return _conjugate(rows).transpose(2, 1, 0) if is_wide else rows.transpose(2, 0, 1), least
+    return _conjugate(rows).transpose(2, 1, 0) if is_wide else rows.transpose(2, 0, 1)
 
 
 def _orthonormalised(columns: np.ndarray) -> list[list[np.ndarray]]:

@@ -22,7 +22,6 @@ from convtool.deconvolution.solvers import gram_schmidt
 from convtool.deconvolution.solvers.norms import blocks, frobenius, peak, power_of_two
 from convtool.errors import DataError, SettingError
 
-_FAINT = float(np.finfo(np.float64).tiny) ** 0.5 / float(np.finfo(np.float64).eps)  # less: its square has lost digits
 MARGIN = 2.0  # how far above the cutoff sigma_min must be for the factorisation: it is computed with rounding
 
 
@@ -92,17 +91,15 @@ def _inverted(a: np.ndarray, unit: float, rcond: float, scale: float | None) -> 
 def regular_inverses(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[k, n, m] pseudo-inverses of matrices [k, m, n] taken for regular, and lower bounds [k] of their sigma_min.
 
-    The bound is 1 / ||A^+||_F, up to rounding; 0 where the inverse is worth nothing.
+    The bound is 1 / ||A^+||_F, up to rounding; 0 where the inverse is worth nothing, or its square overflows.
     """
     if min(a.shape[1:]) <= gram_schmidt.MOST:
-        out, pivots = gram_schmidt.inverted(a)
-        is_sound = pivots > _FAINT
+        out = gram_schmidt.inverted(a)
     else:
         out = inverses(a) if a.shape[1] >= a.shape[2] else adjoint(inverses(adjoint(a)))
-        is_sound = np.ones(len(a), bool)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         least = 1 / frobenius(out)
-    return out, np.where(is_sound & (least > 0), least, 0)
+    return out, np.where(least > 0, least, 0)
 
 
 def inverses(a: np.ndarray) -> np.ndarray:
