@@ -17,6 +17,7 @@ import typer
 import convtool
 from convtool import files, process, wisdom
 from convtool.cli.options import PARSERS
+from convtool.cli.progress import shown
 from convtool.cli.terminal import is_terminal, show_report
 from convtool.errors import SettingError
 from convtool.report import Report
@@ -67,9 +68,10 @@ class Job:
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
-        """Add the block's seconds to the report."""
+        """Add the block's seconds to the report, and show a person that it takes long."""
         start = time.perf_counter()
-        yield
+        with shown(what, self.quiet):
+            yield
         self.report.seconds[what] = self.report.seconds.get(what, 0.0) + time.perf_counter() - start
 
     def chosen(self, name: str) -> bool:

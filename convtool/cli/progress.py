@@ -1,65 +1,96 @@
-"""One line on a terminal that says how far an iteration has come; nothing where nobody looks."""
+"""A bar on the terminal while work lasts: how far iterations have come, or for how long a stage has been running.
+
+It appears where a person looks, after a second, and is gone when the stage is over. A thread draws it, a few times a
+second; who does the work leaves word of where it is, and never waits, so that being watched costs it nothing.
+"""
 
 from __future__ import annotations
 
-import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from convtool.cli.terminal import is_terminal
 from convtool.deconvolution.solvers.progress import Step, watched
 
-if TYPE_CHECKING:
-    from convtool.cli.job import Job
-
-_PATIENCE, _PAUSE = 0.5, 0.1  # seconds before the line appears, and between its changes
-_CLEAR = "\r\x1b[K"
+_PATIENCE, _PAUSE = 1.0, 0.25  # seconds before the bar appears, and between its changes
+_WIDTH = 24
+_bars: list[_Bar] = []  # no more than one
 
 
 @contextmanager
-def shown(job: Job) -> Iterator[None]:
-    """Show the steps of solvers inside the block while they run; the line is gone afterwards."""
-    if job.quiet or not is_terminal():
+def shown(what: str, is_quiet: bool) -> Iterator[None]:
+    """Show the stage `what`, and the steps of solvers inside the block, while they run."""
+    if is_quiet or not is_terminal() or _bars:
         yield
         return
-    line = _Line()
+    bar = _Bar(what)
+    _bars.append(bar)
     try:
-        with watched(line.update):
+        with watched(bar.update):
             yield
     finally:
-        line.clear()
+        _bars.remove(bar)
+        bar.end()
 
 
-class _Line:
-    def __init__(self) -> None:
-        self.start = time.monotonic()
-        self.due, self.is_there = self.start + _PATIENCE, False
+class _Bar:
+    def __init__(self, what: str) -> None:
+        self._last: Step | str = what
+        self._since = time.monotonic()
+        self._due, self._over = threading.Event(), threading.Event()
+        self._is_announced = False
+        self._thread = threading.Thread(target=self._run, name="convtool-progress", daemon=True)
+        self._thread.start()
 
     def update(self, step: Step | str) -> None:
-        now = time.monotonic()
+        """Take note of where the work is."""
         if isinstance(step, str):  # rare, and long work follows: shown at once
-            self.is_there = True
-            self._write(f"{_CLEAR}{step}")
-            return
-        if step.iteration <= 1:
-            self.start = now
-        if now < self.due:
-            return
-        self.due, self.is_there = now + _PAUSE, True
-        rate = step.iteration / max(now - self.start, 1e-3)
-        image = f"image {step.image} of {step.images}, " if step.images > 1 else ""
-        self._write(
-            f"{_CLEAR}{image}iteration {step.iteration} of at most {step.limit}, residual {step.residual:.1e},"
-            f" {rate:.3g} a second"
-        )
+            self._since, self._is_announced = time.monotonic(), True
+            self._due.set()
+        elif step.iteration <= 1:
+            self._since = time.monotonic()
+        self._last = step
 
-    def clear(self) -> None:
-        if self.is_there:
-            self._write(_CLEAR)
+    def end(self) -> None:
+        """Take the bar away."""
+        self._over.set()
+        self._due.set()
+        self._thread.join()
 
-    def _write(self, text: str) -> None:
+    def _run(self) -> None:
+        self._due.wait(_PATIENCE)
+        if self._over.is_set() and not self._is_announced:
+            return
         with suppress(OSError, ValueError):  # nobody sees it; the work goes on
-            sys.stderr.write(text)
-            sys.stderr.flush()
+            self._draw()
+
+    def _draw(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        with Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(_WIDTH),
+            console=Console(stderr=True),
+            transient=True,
+            auto_refresh=False,
+            redirect_stdout=False,  # results go there
+            redirect_stderr=False,
+        ) as bar:
+            text, done, total = self._state()
+            task = bar.add_task(text, completed=done, total=total)
+            while not self._over.wait(_PAUSE):
+                text, done, total = self._state()
+                bar.update(task, description=text, completed=done, total=total, refresh=True)
+
+    def _state(self) -> tuple[str, int, int | None]:
+        """What to say, and how much is done of how much; None where nobody knows."""
+        step, seconds = self._last, time.monotonic() - self._since
+        if isinstance(step, str):
+            return f"{step}, {seconds:.0f} s", 0, None
+        rate = step.iteration / max(seconds, 1e-3)
+        image = f"image {step.image} of {step.images}, " if step.images > 1 else ""
+        text = f"{image}iteration {step.iteration} of at most {step.limit}, residual {step.residual:.1e}"
+        return f"{text}, {rate:.3g} a second", step.iteration, step.limit

@@ -16,7 +16,6 @@ from convtool.axes import spelled
 from convtool.cli import options, reading
 from convtool.cli.facts import build_model, describe_kernel, describe_result, measure_against
 from convtool.cli.job import STDOUT
-from convtool.cli.progress import shown
 from convtool.cli.repeating import command_line
 from convtool.cli.writing import write_image
 from convtool.errors import DataError, SettingError
@@ -63,7 +62,7 @@ def solve(job: Job, given: Given, method: Any) -> Restored:
     """The solution for what was given, by a method or its Options."""
     _leave_memory()
     asked, source = job.context.params, given.source
-    with job.timed("computing"), shown(job):
+    with job.timed("computing"):
         y = reading.light(source.data, asked["linear"], asked["precision"])
         known = {"axes": source.axes, **given.settings}
         boundary, told = deconvolution.settled_boundary(y, given.taps, method, known, job.is_heard)
