@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from convtool.axes import Arrangement, image_axes, kernel_axes, spatial_of, spelled, transposed
+from convtool.axes import Arrangement, contiguous, image_axes, kernel_axes, spatial_of, spelled, transposed
 from convtool.errors import DataError, SettingError
 
 # An image's axes ------------------------------------------------------------------------------------------------------
@@ -236,3 +236,13 @@ def test_channels_appear_only_where_they_must(axes: str, spatial: str, channels:
     inner = ("C" if "C" in expected else "") + spatial
     order = arrangement.batch + inner
     np.testing.assert_array_equal(transposed(found, expected, order).ravel(), y.ravel())
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 6), (4, 6, 3), (2, 4, 6, 4), (4, 6, 5), (3, 0, 3)])
+def test_a_contiguous_copy_has_the_same_values(shape: tuple[int, ...]) -> None:
+    x = np.arange(np.prod(shape)).reshape(shape)
+    assert contiguous(x) is x
+    for view in (x.T, np.moveaxis(np.moveaxis(x, 0, -1).copy(), -1, 0), x[::-1], np.asfortranarray(x)):
+        found = contiguous(view)
+        assert found.flags.c_contiguous
+        np.testing.assert_array_equal(found, view)

@@ -381,6 +381,28 @@ def test_axes_are_those_of_the_array_not_of_the_reference_image(tmp_path: Path) 
     assert report(tmp_path / "r.json")["reference"]["relative"] < 1e-5
 
 
+def test_what_nobody_reads_changes_no_pixel(tmp_path: Path) -> None:
+    """Residuals, tests of the data and facts of the kernel are left out where neither table, notes nor report come."""
+    words = (
+        "deconvolve",
+        Path(__file__).parents[1] / "sample_images/camera.png",
+        "-k",
+        "gaussian:sigma=2",
+        "--method",
+        "tikhonov",
+    )
+    words = (*words, "--set", "weight=0.01", "--boundary", "periodic")
+    notes = succeed(*words, "-o", tmp_path / "a.png").stderr
+    succeed(*words, "-o", tmp_path / "b.png", "--quiet")
+    quiet = succeed(*words, "-o", tmp_path / "c.png", "--quiet", "--report", tmp_path / "r.json")
+    assert len({(tmp_path / f"{name}.png").read_bytes() for name in "abc"}) == 1
+    found = report(tmp_path / "r.json")
+    assert quiet.stderr == ""
+    assert f"convtool: note: {found['notes'][0]}" == notes.splitlines()[0]
+    assert found["result"]["relative_residual"] > 0
+    assert found["settings"]["engine"]["value"] != "auto"
+
+
 def test_numbers_are_not_poured_onto_a_terminal(tmp_path: Path) -> None:
     pty = pytest.importorskip("pty")
     np.save(tmp_path / "x.npy", np.ones((4, 5)))

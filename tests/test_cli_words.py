@@ -95,7 +95,7 @@ def test_another_typer_is_left_alone() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "deconvolve x.png -k gaussian:sigma=1 --method tikhonov --set weight=0.1 --threads 2 --boundary periodic -o y.png",
+        "deconvolve x.png -k box --method tikhonov --set weight=1 --threads 2 --boundary periodic -o y.png",
         "convolve x.png -k box:size=3 --boundary zero --groups 1 --quiet -o y.png",
         "deconvolve --help",
         "--help",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from image_files import RNG
 from numpy.testing import assert_allclose, assert_array_equal
 
-from convtool import images
+from convtool import images, process
 from convtool.errors import DataError, SettingError
 from convtool.images.colour import decode_srgb, encode_srgb
 from convtool.images.quantise import NAMES, quantise
@@ -54,6 +54,32 @@ def test_blocks_do_not_show() -> None:
     expected = np.clip(np.rint(0.5 * values + 3), 0, 255)
     assert_array_equal(result.data, expected)
     assert result.clipped_low == np.count_nonzero(np.rint(0.5 * values + 3) < 0)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+def test_neither_layout_nor_threads_show(order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    planes = RNG.normal(128, 90, (3, 700, 900)).astype(np.float32)
+    found = []
+    for threads, values in ((1, planes), (3, planes), (2, planes.transpose(order)), (2, planes[:, ::-1])):
+        monkeypatch.setattr(process.policy, "threads", threads)
+        found.append(quantise(values, np.dtype("uint8"), None))
+        assert_array_equal(found[-1].data, np.clip(np.rint(values), 0, 255))
+    whole = np.rint(planes)
+    low, high, changed = whole < 0, whole > 255, whole != planes
+    counts = tuple(map(np.count_nonzero, (low, high, changed & ~low & ~high)))
+    assert [(each.clipped_low, each.clipped_high, each.rounded) for each in found] == [counts] * len(found)
+    assert found[0].rounding_error == found[1].rounding_error
+    assert_allclose([each.rounding_error for each in found], found[0].rounding_error, rtol=1e-12)
+    assert found[2].data.strides == planes.astype(np.uint8).transpose(order).strides  # laid out as the values are
+
+
+def test_a_bad_value_is_found_on_any_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process.policy, "threads", 3)
+    for bad in (np.nan, np.inf, -np.inf):
+        values = np.zeros((2000, 2000), np.float32)
+        values[1999, 1998] = bad
+        with pytest.raises(DataError, match="NaN or infinite values, which uint16"):
+            quantise(values, np.dtype("uint16"), None)
 
 
 def test_floats_are_clipped_only_where_they_must() -> None:

@@ -6,6 +6,7 @@ torus, its weight given, rounded to 8 bits. Results agree within one grey level.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -118,9 +119,11 @@ def bare_imports(data: Files) -> Call:
 def command(arguments: list[object], result: Path) -> Call:
     """A run of this interpreter; its result is the file it writes."""
     line = [sys.executable, *map(str, arguments)]
+    # A package that is installed has its bytecode, as those of the peers have.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def call() -> Path:
-        done = subprocess.run(line, cwd=machine.ROOT, capture_output=True, text=True)
+        done = subprocess.run(line, cwd=machine.ROOT, capture_output=True, text=True, env=env)
         if done.returncode:
             raise RuntimeError((done.stderr.strip().splitlines() or ["failed"])[-1])
         return result
