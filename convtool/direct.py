@@ -24,19 +24,21 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
-from convtool import blas, boundary, process
+from convtool import blas, boundary, process, scratch
 from convtool.geometry import Geometry
 
 _BLOCK = (
     1 << 19
 )  # samples of outputs, all channels, in a block: smaller ones make threads wait for the interpreter more
+_MIXED = 1 << 16  # samples of a product of matrices, of all its rows
+_UNPACKED = 976_000  # multiply-adds of a product that OpenBLAS computes without a copy of its factors first
 _PRODUCT = 32  # entries of a tap's matrix from which on a matrix product beats a sum for each entry
 _EARNS_IMPORT = 3e8  # multiply-adds that NumPy takes as much longer over as importing SciPy's BLAS takes
 _THREADED = 1 << 18  # multiply-adds below which a second thread costs more than it saves
@@ -47,6 +49,16 @@ class _Tap(NamedTuple):
     """What a tap reads and does: its phase, its place q from the output on, its matrix [o, i]."""
 
     phase: int
+    place: tuple[int, ...]
+    matrix: np.ndarray
+
+
+class _Stack(NamedTuple):
+    """Taps on rows first ... end - 1 of a phase, at one place on the other axes: a matrix [o, (row, i)]."""
+
+    phase: int
+    first: int
+    end: int
     place: tuple[int, ...]
     matrix: np.ndarray
 
@@ -62,6 +74,31 @@ class _Sum:
     reach: tuple[int, ...]
     taps: list[_Tap]
     out: np.ndarray
+
+    @property
+    def is_product(self) -> bool:
+        """Whether taps are products of matrices; sums over their entries otherwise."""
+        return len(self.signal) * len(self.out) >= _PRODUCT
+
+    @functools.cached_property
+    def columns(self) -> int:
+        """How many columns a product has: about equal parts of all."""
+        most = max(_UNPACKED // max(stack.matrix.size for stack in self.stacks), 128) if self.taps else 1
+        count = math.prod(self.out.shape[2:] or self.out.shape[1:])
+        return -(-count // -(-count // most))
+
+    @functools.cached_property
+    def stacks(self) -> list[_Stack]:
+        """Taps that lie on successive rows, as one matrix."""
+        runs: dict[tuple[int, tuple[int, ...]], list[_Stack]] = {}
+        for phase, place, matrix in sorted(self.taps, key=lambda tap: tap.place):
+            row, rest = (place[0], place[1:]) if len(place) > 1 else (0, place)
+            found = runs.setdefault((phase, rest), [])
+            if found and found[-1].end == row:
+                found[-1] = found[-1]._replace(end=row + 1, matrix=np.hstack([found[-1].matrix, matrix]))
+            else:
+                found.append(_Stack(phase, row, row + 1, rest, matrix))
+        return [stack for run in runs.values() for stack in run]
 
     @functools.cached_property
     def entries(self) -> list[list[tuple[float, Any, int, int]]]:
@@ -141,19 +178,20 @@ def _compute(sums: list[_Sum]) -> None:
     if work < _THREADED:
         for block in blocks:
             _compute_block(block)
-    elif is_brief:
-        process.each(_compute_block, blocks)
-    else:
+        return
+    if not is_brief and not sums[0].is_product:
         blas.routines(sums[0].signal.dtype)  # loaded, so that it can be told
-        with blas.single_threaded():
-            process.each(_compute_block, blocks)
+    with blas.single_threaded():
+        process.each(_compute_block, blocks)
 
 
 def _rows(each: _Sum) -> list[tuple[int, int]]:
     """(first, count) of the blocks of outputs along the first axis."""
-    outputs = each.out.shape[1]
-    size = max(each.out.shape[0], each.signal.shape[0]) * math.prod(each.out.shape[2:])
-    most = max(1, _BLOCK // size, each.reach[0] // _OVERLAP)
+    outputs, others = each.out.shape[1], math.prod(each.out.shape[2:])
+    most = _BLOCK // (max(each.out.shape[0], each.signal.shape[0]) * others)
+    if each.is_product:
+        most = min(most, _MIXED // (each.out.shape[0] * min(each.columns, others)))
+    most = max(1, most, each.reach[0] // _OVERLAP)
     return [(first, min(most, outputs - first)) for first in range(0, outputs, most)]
 
 
@@ -165,9 +203,12 @@ def _compute_block(block: tuple[_Sum, int, int, bool]) -> None:
         target[...] = 0
         return
     phases = _phases(each, first, rows)
+    if each.is_product:
+        _products(each, phases, target)
+        return
     shape = phases.shape[2:]
     width = math.prod(shape[1:])
-    wide = _scratch("out", (len(target), rows * width), phases.dtype)
+    wide = scratch.array("out", (len(target), rows * width), phases.dtype)
     last = np.ravel_multi_index([n - 1 for n in target.shape[1:]], shape)
     (_numpy_sum if is_brief else _blas_sum)(each, phases, wide, int(last) + 1)
     target[...] = wide.reshape(len(target), rows, *shape[1:])[:, :, *(slice(n) for n in target.shape[2:])]
@@ -180,11 +221,15 @@ def _phases(each: _Sum, first: int, rows: int) -> np.ndarray:
     inner = [-(-n // s) for n, s in zip(extended[1:], stride[1:], strict=True)]
     shape = (rows + each.reach[0], *inner)
     starts = (first * stride[0] - each.margins[0][0], *(-before for before, _ in each.margins[1:]))
-    out = _scratch("phases", (channels, math.prod(stride), *shape), each.signal.dtype)
+    before, after = (shape[:1], shape[1:]) if each.is_product and len(shape) > 1 else ((), shape)
+    memory = (math.prod(stride), *before, channels, *after) if each.is_product else (channels, math.prod(stride), *shape)
+    out = scratch.array("phases", memory, each.signal.dtype)
+    if each.is_product:
+        out = np.moveaxis(out, 1 + len(before), 0)
     if out.shape[1] == 1:
         boundary.piece(each.signal, starts, each.mode, out[:, 0])
         return out
-    whole = _scratch("extended", (channels, shape[0] * stride[0], *extended[1:]), each.signal.dtype)
+    whole = scratch.array("extended", (channels, shape[0] * stride[0], *extended[1:]), each.signal.dtype)
     boundary.piece(each.signal, starts, each.mode, whole)
     for number, phase in enumerate(np.ndindex(stride)):
         part = whole[:, *_every(phase, stride)]
@@ -199,6 +244,34 @@ def _every(phase: Sequence[int], stride: Sequence[int]) -> Any:
     return [slice(r, None, s) for r, s in zip(phase, stride, strict=True)]
 
 
+def _products(each: _Sum, phases: np.ndarray, target: np.ndarray) -> None:
+    """Rows of outputs, target [o, *rows], from phases [i, phase, *rows] that lie in memory as [phase, row, i, ...].
+
+    So the samples that successive rows' taps read of all channels are the rows of one matrix. On one axis alone, its
+    samples are the columns, and there is one row.
+    """
+    lead = min(1, phases.ndim - 3)
+    signals = np.moveaxis(phases, 0, 1 + lead)
+    inner, (o, i) = signals.shape[2 + lead :], (len(target), len(phases))
+    rows, width, item = target.shape[1] if lead else 1, math.prod(inner), phases.itemsize
+    count = int(np.ravel_multi_index([n - 1 for n in target.shape[1 + lead :]], inner)) + 1
+    shape = inner if len(inner) > 1 else (count,)
+    sums = scratch.array("out", (rows, o, math.prod(shape)), phases.dtype)
+    for begin in range(0, count, each.columns):
+        columns = min(each.columns, count - begin)
+        product = scratch.array("product", (rows, o, columns), phases.dtype)
+        for number, stack in enumerate(each.stacks):
+            start = stack.first * i * width + int(np.ravel_multi_index(stack.place, inner)) + begin
+            sizes, steps = (rows, stack.matrix.shape[1], columns), (i * width * item, width * item, item)
+            read = as_strided(signals[stack.phase].reshape(-1)[start:], sizes, steps)
+            into = sums[:, :, begin : begin + columns]
+            np.matmul(stack.matrix, read, out=product if number else into)
+            if number:
+                into += product
+    found = sums.reshape(rows, o, *shape)[:, :, *(slice(n) for n in target.shape[1 + lead :])]
+    target[...] = found.swapaxes(0, 1).reshape(target.shape)
+
+
 def _blas_sum(each: _Sum, phases: np.ndarray, wide: np.ndarray, count: int) -> None:
     """wide[o, :count] = the sum over taps, which read the flattened phases [i, phase, *shape]."""
     taps = each.taps
@@ -207,12 +280,6 @@ def _blas_sum(each: _Sum, phases: np.ndarray, wide: np.ndarray, count: int) -> N
     channel = phase * phases.shape[1]
     starts = [tap.phase * phase + int(np.ravel_multi_index(tap.place, shape)) for tap in taps]
     base = phases.ctypes.data
-    if taps[0].matrix.size >= _PRODUCT:
-        wide[...] = 0
-        for tap, start in zip(taps, starts, strict=True):
-            matrix = np.ascontiguousarray(tap.matrix)
-            routines.add_product(matrix, base + item * start, channel, wide.ctypes.data, wide.shape[1], count)
-        return
     signals = phases.reshape(-1)
     for row, entries in zip(wide, each.entries, strict=True):
         (factor, _, i, first), *others = entries
@@ -226,23 +293,10 @@ def _numpy_sum(each: _Sum, phases: np.ndarray, wide: np.ndarray, count: int) -> 
     """The same by NumPy alone."""
     flat = phases.reshape(*phases.shape[:2], -1)
     wide = wide[:, :count]
-    product = _scratch("product", wide.shape, wide.dtype)
+    product = scratch.array("product", wide.shape, wide.dtype)
     for number, tap in enumerate(each.taps):
         start = int(np.ravel_multi_index(tap.place, phases.shape[2:]))
         multiply = np.multiply if tap.matrix.size == 1 else np.matmul
         multiply(tap.matrix, flat[:, tap.phase, start : start + count], out=product if number else wide)
         if number:
             wide += product
-
-
-_own = threading.local()  # memory stays with its thread: fresh memory costs more than a tap
-
-
-def _scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array with anything in it, in memory that the thread's next call by this name overwrites."""
-    size = math.prod(shape) * dtype.itemsize
-    memory = getattr(_own, name, None)
-    if memory is None or memory.nbytes < size:
-        memory = np.empty(size, np.uint8)
-        setattr(_own, name, memory)
-    return memory[:size].view(dtype).reshape(shape)

@@ -83,10 +83,12 @@ def times(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype) -
         if split is not None:
             work, passes = split
             found["separable"] = costs.multiply_add * work + costs.sample * passes * math.prod(geometry.grid)
-    grid = blocks.block_grid(blocks.dense(geometry), geometry.span, max(o, i))
-    count, whole = blocks.count(grid, geometry), spectral.route(geometry)[1]
-    found["blocks"] = _spectral(grid, count, taps.shape, batch, costs.block, costs.spectral)
-    found["blocks"] += 2 * costs.block * blocks.OVERHEAD * count * max(o, i)
+    grid = blocks.block_grid(geometry, o, i)
+    found["blocks"] = 2 * costs.block * blocks.cost(grid, geometry, o, i)
+    if o * i == 1:
+        found["blocks"] += costs.spectral * math.prod(grid) * blocks.count(grid, geometry)
+        found["blocks"] += costs.block * fft.cost(grid) / max(batch, 1)
+    whole = spectral.route(geometry)[1]
     found["fft"] = _spectral(whole, 1, taps.shape, batch, costs.transform, costs.spectral)
     calls = {"separable": len(geometry.grid)}
     return {name: (width * time + costs.call * calls.get(name, 1)) / 1e6 for name, time in found.items()}
@@ -110,8 +112,9 @@ def measured() -> Costs:
     call = _timed("direct", few, np.ones((1, 1, 1, 8, 8), np.float32))
     short, long = _timed("direct", few, x), _timed("direct", many, x)
     tap = max(long - short, 0) / (72 * samples)
-    grid = blocks.block_grid((side, side), (span, span), 1)
-    block = _timed("blocks", wide, x) / (2 * blocks.cost(grid, (side, side), (span, span)))
+    geometry = _geometry(wide, x)
+    grid = blocks.block_grid(geometry, 1, 1)
+    block = _timed("blocks", wide, x) / (2 * blocks.cost(grid, geometry, 1, 1))
     product = _timed("direct", np.ones((1, 32, 32, 3, 3)), mixed) / (9 * 32 * 32 * 128**2)
     transform = (_timed("fft", wide, x) - _SPECTRAL * samples / 2) / (2 * fft.cost((side, side)))
     return Costs(
@@ -127,11 +130,16 @@ def measured() -> Costs:
 
 def _timed(name: str, taps: np.ndarray, x: np.ndarray) -> float:
     """Nanoseconds of one correlation, the least of several; spectra and plans are made before."""
-    grid = x.shape[3:]
-    geometry = Geometry(grid, taps.shape[3:], "periodic", tuple((0, n - 1) for n in taps.shape[3:]), (1,) * 2, (1,) * 2)
-    engine, found = build(name, taps, geometry, x.dtype, 2), math.inf
+    engine, found = build(name, taps, _geometry(taps, x), x.dtype, 2), math.inf
     for _ in range(_TRIALS):
         start = time.perf_counter_ns()
         engine.forward(x)
         found = min(found, time.perf_counter_ns() - start)
     return found
+
+
+def _geometry(taps: np.ndarray, x: np.ndarray) -> Geometry:
+    """Of a periodic correlation with as many outputs as inputs."""
+    extent = taps.shape[3:]
+    ones = (1,) * len(extent)
+    return Geometry(x.shape[3:], extent, "periodic", tuple((0, n - 1) for n in extent), ones, ones)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import convtool
 from convtool import blas, blocks, boundary, costs, direct, engines, fft, process, separable
 from convtool.errors import ConvtoolError, SettingError
+from convtool.geometry import Geometry
 from convtool.kernel import Kernel
 from convtool.operators import Convolution
 
@@ -90,7 +91,7 @@ def small(**settings: Any) -> Iterator[None]:
     """Three threads, and blocks so small that a small image has many; `settings` are of the module direct."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process.policy, "threads", 3)
-        for name, value in ({"_BLOCK": 12, "_THREADED": 0} | settings).items():
+        for name, value in ({"_BLOCK": 12, "_MIXED": 40, "_UNPACKED": 700, "_THREADED": 0} | settings).items():
             patch.setattr(direct, name, value)
         yield
 
@@ -125,6 +126,9 @@ def test_the_direct_engine_by_matrix_products(case: Any) -> None:
 def test_the_blocks_engine_in_many_blocks(case: Any, most: int) -> None:
     with small(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "_CACHED", most)
+        patch.setattr(blocks, "_MIXED", most)
+        patch.setattr(blocks, "_TOGETHER", 40 * most)
+        patch.setattr(blocks, "_TASK", 9 * most)
         blocks.block_grid.cache_clear()
         checked(case, "blocks")
     blocks.block_grid.cache_clear()
@@ -261,13 +265,18 @@ def test_a_block_fits_the_cache_and_the_kernel() -> None:
     for outputs, span, channels in itertools.product(
         [(2048, 2048), (100, 3000), (31,), (40, 50, 60)], (0, 4, 30), (1, 32)
     ):
-        reach = (span,) * len(outputs)
-        grid = blocks.block_grid(outputs, reach, channels)
+        reach, ones = (span,) * len(outputs), (1,) * len(outputs)
+        extent = tuple(span + 1 for _ in outputs)
+        geometry = Geometry(outputs, extent, "zero", tuple((0, span) for _ in outputs), ones, ones)
+        grid = blocks.block_grid(geometry, channels, channels)
         assert all(b > r for b, r in zip(grid, reach, strict=True))
-        fits = math.prod(grid) * channels <= blocks._CACHED
-        assert fits or math.prod(2 * r + 2 for r in reach) * channels > blocks._CACHED / 4
-        whole = blocks.cost(tuple(map(fft.fast_length, np.add(outputs, reach).tolist())), outputs, reach)
-        assert not fits or blocks.cost(grid, outputs, reach) < 3 * whole
+        most = blocks._CACHED if channels == 1 else blocks._MIXED
+        fits = math.prod(grid) * channels <= most
+        assert fits or math.prod(2 * r + 2 for r in reach) * channels > most / 4
+        whole = tuple(map(fft.fast_length, np.add(outputs, reach).tolist()))
+        assert not fits or blocks.cost(grid, geometry, channels, channels) < 3 * blocks.cost(
+            whole, geometry, channels, channels
+        )
 
 
 # Threads --------------------------------------------------------------------------------------------------------------
@@ -314,7 +323,3 @@ def test_blas_routines(dtype: Any) -> None:
     terms = [(routines.number(2.5), x.ctypes.data + 7 * item), (routines.number(-0.5), x.ctypes.data + 101 * item)]
     routines.add_scaled(30, terms, y[1].ctypes.data)
     np.testing.assert_allclose(y, expected, rtol=1e-6)
-    matrix = noise((4, 3), 3, dtype)
-    expected[:, :20] += matrix @ x[:, 5:25]
-    routines.add_product(matrix, x.ctypes.data + 5 * item, 50, y.ctypes.data, 40, 20)
-    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
