@@ -19,7 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
-from convtool import blocks, fft, separable, spectral
+from convtool import blocks, fft, products, separable, spectral
 from convtool import costs as machine
 from convtool.blocks import BlocksEngine
 from convtool.costs import Costs
@@ -75,9 +75,9 @@ def times(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype) -
     """Milliseconds that each engine should take for one image and group; `batch` of them share the kernel's spectra."""
     _, o, i = taps.shape[:3]
     width, costs = np.dtype(dtype).itemsize / 4, machine.current()
-    direct = int(np.count_nonzero((taps != 0).any(axis=(0, 1, 2)))) * o * i * math.prod(geometry.outputs)
-    each = costs.multiply_add if o * i == 1 else costs.product
-    found = {"direct": each * direct + costs.sample * math.prod(geometry.outputs) * max(o, i)}
+    outputs = math.prod(geometry.outputs)
+    each = products.work((taps != 0).any(axis=(0, 1, 2)), geometry.stride, geometry.dilation, o, i)
+    found = {"direct": (costs.multiply_add * each + costs.sample * max(o, i)) * outputs}
     if taps[0].size <= _MOST_TAPS_SPLIT:
         split = separable.multiply_adds(taps, geometry, dtype)
         if split is not None:
@@ -107,20 +107,19 @@ def measured() -> Costs:
     """The costs of this machine, on the threads of the process: engines timed on work of known size, for seconds."""
     side, span = 1536, 15
     few, many, wide = (np.ones((1, 1, 1, n, n)) for n in (3, 9, span + 1))
-    x, mixed = np.ones((1, 1, 1, side, side), np.float32), np.ones((1, 1, 32, 128, 128), np.float32)
+    less, more = (products.work(taps[0, 0, 0] != 0, (1, 1), (1, 1), 1, 1) for taps in (few, many))
+    x = np.ones((1, 1, 1, side, side), np.float32)
     samples = side**2
     call = _timed("direct", few, np.ones((1, 1, 1, 8, 8), np.float32))
     short, long = _timed("direct", few, x), _timed("direct", many, x)
-    tap = max(long - short, 0) / (72 * samples)
+    multiply_add = max(long - short, 0) / ((more - less) * samples)
     geometry = _geometry(wide, x)
     grid = blocks.block_grid(geometry, 1, 1)
     block = _timed("blocks", wide, x) / (2 * blocks.cost(grid, geometry, 1, 1))
-    product = _timed("direct", np.ones((1, 32, 32, 3, 3)), mixed) / (9 * 32 * 32 * 128**2)
     transform = (_timed("fft", wide, x) - _SPECTRAL * samples / 2) / (2 * fft.cost((side, side)))
     return Costs(
-        multiply_add=max(tap, _LEAST),
-        product=max(product, _LEAST),
-        sample=max((short - call) / samples - 9 * tap, _LEAST),
+        multiply_add=max(multiply_add, _LEAST),
+        sample=max((short - call) / samples - less * multiply_add, _LEAST),
         transform=max(transform, _LEAST),
         block=max(block - _SPECTRAL / (2 * math.log2(math.prod(grid))), _LEAST),
         spectral=_SPECTRAL,

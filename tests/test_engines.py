@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convtool
-from convtool import blas, blocks, boundary, costs, direct, engines, fft, process, separable
+from convtool import blas, blocks, boundary, costs, direct, engines, fft, process, products, separable
 from convtool.errors import ConvtoolError, SettingError
 from convtool.geometry import Geometry
 from convtool.kernel import Kernel
@@ -91,7 +91,7 @@ def small(**settings: Any) -> Iterator[None]:
     """Three threads, and blocks so small that a small image has many; `settings` are of the module direct."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process.policy, "threads", 3)
-        for name, value in ({"_BLOCK": 12, "_MIXED": 40, "_UNPACKED": 700, "_THREADED": 0} | settings).items():
+        for name, value in ({"_BLOCK": 12, "_THREADED": 0} | settings).items():
             patch.setattr(direct, name, value)
         yield
 
@@ -106,18 +106,13 @@ def test_the_direct_engine_in_many_blocks(case: Any) -> None:
         checked(case, "direct")
 
 
-@settings(max_examples=60, deadline=None)
-@given(cases())
-def test_the_direct_engine_by_numpy_alone(case: Any) -> None:
-    with small(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process.policy, "one_shot", True)
-        checked(case, "direct")
-
-
-@settings(max_examples=60, deadline=None)
-@given(cases())
-def test_the_direct_engine_by_matrix_products(case: Any) -> None:
-    with small(_PRODUCT=1):
+@settings(max_examples=80, deadline=None)
+@given(cases(), st.sampled_from([1, 1000]))
+def test_the_direct_engine_with_few_columns_or_gathered_rows(case: Any, reach: int) -> None:
+    with small(_PLANE=1), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "_UNPACKED", 1)
+        patch.setattr(products, "_FEWEST", 3)
+        patch.setattr(products, "_PASS", 10 * reach)  # the more a pass costs, the more is gathered
         checked(case, "direct")
 
 
@@ -243,7 +238,7 @@ def test_each_engine_has_work_for_which_it_is_chosen() -> None:
 
 
 def test_the_choice_follows_the_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    dear = {"direct": ["multiply_add", "product", "sample"], "blocks": ["block"], "fft": ["transform"]}
+    dear = {"direct": ["multiply_add", "sample"], "blocks": ["block"], "fft": ["transform"]}
     for engine, names in dear.items():
         cheap = costs.Costs(**dict.fromkeys(names, 1e-09) | ({"spectral": 0.0} if engine != "direct" else {}))
         monkeypatch.setattr(costs, "current", lambda: cheap)  # noqa: B023
@@ -293,7 +288,7 @@ def test_work_comes_back_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_numbers_of_threads_of_blas_are_given_back() -> None:
-    blas.routines(np.dtype(float))
+    __import__("scipy.linalg.cython_blas")
     controls = blas._controls()
     if len(controls) < 2:
         pytest.skip("NumPy or SciPy has another BLAS than the OpenBLAS of its wheels")
@@ -313,13 +308,3 @@ def test_the_numbers_of_threads_of_blas_are_given_back() -> None:
     finally:
         for (_, limit), count in zip(controls, before, strict=True):
             limit(count)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_blas_routines(dtype: Any) -> None:
-    routines, x, y = blas.routines(np.dtype(dtype)), noise((3, 50), 1, dtype), noise((4, 40), 2, dtype)
-    expected, item = y.copy(), x.itemsize
-    expected[1, :30] += 2.5 * x[0, 7:37] - 0.5 * x[2, 1:31]
-    terms = [(routines.number(2.5), x.ctypes.data + 7 * item), (routines.number(-0.5), x.ctypes.data + 101 * item)]
-    routines.add_scaled(30, terms, y[1].ctypes.data)
-    np.testing.assert_allclose(y, expected, rtol=1e-6)
