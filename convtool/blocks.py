@@ -30,7 +30,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -48,8 +48,6 @@ _TOGETHER = 1 << 20  # samples of a spectrum, of all channels of the blocks that
 _TASK = 1 << 16  # the same of the blocks that a thread transforms at once
 _FREQUENCIES = 32  # products of matrices that a thread computes at once
 _ROWS = 8  # rows of a Fourier matrix that a thread multiplies at once
-
-Item = TypeVar("Item")
 
 
 class BlocksEngine:
@@ -129,35 +127,39 @@ class BlocksEngine:
         block.write(self._transform.inverse(spectral.apply(H, self._transform.forward(e))))
 
     def _mix(self, blocks: list[_Block], H: np.ndarray) -> None:
-        """All blocks by one H: some blocks a task there and back, some frequencies a task for the products."""
+        """All blocks by one H, some together: as many as stay in the cache with their spectra."""
+        together = max(1, _TOGETHER // (max(H.shape[1:]) * len(H)))
+        for first in range(0, len(blocks), together):
+            self._mix_some(blocks[first : first + together], H)
+
+    def _mix_some(self, blocks: list[_Block], H: np.ndarray) -> None:
+        """Blocks by one H: some blocks a task there and back, some frequencies a task for the products."""
         count, i, o = H.shape
-        together, few = (max(1, most // (max(i, o) * count)) for most in (_TOGETHER, _TASK))
-        for some in _parts(blocks, together):
-            X = scratch.array("spectra", (count, len(some), i), H.dtype)
-            Y = scratch.array("products", (count, len(some), o), H.dtype)
-            tasks = [(part, first) for first, part in zip(range(0, len(some), few), _parts(some, few), strict=True)]
+        few = max(1, _TASK // (max(i, o) * count))
+        tasks = [range(first, min(first + few, len(blocks))) for first in range(0, len(blocks), few)]
+        X = scratch.array("spectra", (count, len(blocks), i), H.dtype)
+        Y = scratch.array("products", (count, len(blocks), o), H.dtype)
 
-            def there(task: tuple[list[_Block], int]) -> None:
-                e = scratch.array("blocks", (len(task[0]), i, *self.block), self.dtype)
-                for each, block in zip(e, task[0], strict=True):
-                    block.read(each)
-                spectrum = self._transform.forward(e).reshape(-1, count)
-                X.reshape(count, -1)[:, task[1] * i : task[1] * i + len(spectrum)] = spectrum.T
+        def there(task: range) -> None:
+            e = scratch.array("blocks", (len(task), i, *self.block), self.dtype)
+            for each, number in zip(e, task, strict=True):
+                blocks[number].read(each)
+            spectrum = self._transform.forward(e).reshape(-1, count)
+            X.reshape(count, -1)[:, task.start * i : task.stop * i] = spectrum.T
 
-            def product(f: slice) -> None:
-                np.matmul(X[f], H[f], out=Y[f])
+        def product(f: slice) -> None:
+            np.matmul(X[f], H[f], out=Y[f])
 
-            def back(task: tuple[list[_Block], int]) -> None:
-                columns = slice(task[1] * o, (task[1] + len(task[0])) * o)
-                spectrum = np.ascontiguousarray(Y.reshape(count, -1)[:, columns].T)
-                found = self._transform.inverse(spectrum.reshape(len(task[0]), o, *fft.half(self.block)))
-                for each, block in zip(found, task[0], strict=True):
-                    block.write(each)
+        def back(task: range) -> None:
+            spectrum = np.ascontiguousarray(Y.reshape(count, -1)[:, task.start * o : task.stop * o].T)
+            found = self._transform.inverse(spectrum.reshape(len(task), o, *fft.half(self.block)))
+            for each, number in zip(found, task, strict=True):
+                blocks[number].write(each)
 
-            process.each(there, tasks)
-            with blas.single_threaded():
-                process.each(product, [slice(f, f + _FREQUENCIES) for f in range(0, count, _FREQUENCIES)])
-            process.each(back, tasks)
+        process.each(there, tasks)
+        with blas.single_threaded():
+            process.each(product, [slice(f, f + _FREQUENCIES) for f in range(0, count, _FREQUENCIES)])
+        process.each(back, tasks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,10 +181,6 @@ class _Block:
         """Keep of found [o, *block] what is an output."""
         target = self.out[:, *(slice(p, p + s) for p, s in zip(self.place, self.steps, strict=True))]
         target[...] = found[:, *(slice(m) for m in target.shape[1:])]
-
-
-def _parts(items: list[Item], most: int) -> list[list[Item]]:
-    return [items[first : first + most] for first in range(0, len(items), most)]
 
 
 def _matrices(taps: np.ndarray, geometry: Geometry, block: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -18,8 +18,9 @@ from convtool import process
 class Costs:
     """Nanoseconds of one unit of work in single precision, on the threads of the process.
 
-    multiply_add: of a sum over taps, as `convtool.products.work` counts; sample: of bringing a sample to a pass and back; transform, block: of n log2 n of a grid of n samples, as a whole
-    and in blocks; spectral: of one complex product; call: of one call of an engine, whatever it does
+    multiply_add: of a sum over taps, as `convtool.products.work` counts; sample: of bringing a sample to a pass and
+    back; transform, block: of n log2 n of a grid of n samples, as a whole and in blocks; spectral: of one complex
+    product; call: of one call of an engine, whatever it does
     """
 
     multiply_add: float = 0.012

@@ -32,7 +32,7 @@ import numpy as np
 
 from convtool import blas, boundary, process, scratch
 from convtool.geometry import Geometry
-from convtool.products import Plan, Tap
+from convtool.products import Plan
 
 _BLOCK = 1 << 19  # samples of outputs that are summed up at once: fewer make threads wait for the interpreter,
 _FEWER = 8  # but so many times fewer where channels mix, with more work to each
@@ -60,9 +60,9 @@ class DirectEngine:
 
     def __init__(self, taps: np.ndarray, geometry: Geometry, dtype: np.dtype) -> None:
         self.taps, self.geometry = taps.astype(dtype), geometry
-        self._places = [tuple(m) for m in np.argwhere((taps != 0).any(axis=(0, 1, 2)))]
-        self._reads = [_divided(m, geometry.dilation, geometry.stride) for m in self._places]  # (q, r) of each tap
-        self._reach = tuple(np.max([q for q, _ in self._reads] or [(0,) * len(geometry.grid)], axis=0).tolist())
+        self._places = np.argwhere((taps != 0).any(axis=(0, 1, 2)))
+        self._q, self._r = np.divmod(self._places * geometry.dilation, geometry.stride)  # m d = q s + r
+        self._reach = tuple(self._q.max(axis=0, initial=0).tolist())
         self._plans: dict[tuple[int, tuple[int, ...] | None], Plan | None] = {}
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -109,29 +109,19 @@ class DirectEngine:
         """How to sum up the taps of a group, or back, those of a phase; None where there are none."""
         key = (group % len(self.taps), phase)
         if key not in self._plans:
-            self._plans[key] = Plan(taps, self._reach[lead:]) if (taps := self._steps(*key, lead)) else None
+            chosen = np.full(len(self._r), True) if phase is None else (self._r == phase).all(axis=1)
+            matrices = np.moveaxis(self.taps[key[0]][:, :, *self._places[chosen].T], -1, 0)
+            phases, places = np.ravel_multi_index(self._r[chosen].T, self.geometry.stride), self._q[chosen]
+            if phase is not None:
+                phases, places, matrices = 0 * phases, self._reach - places, matrices.swapaxes(1, 2)
+            how = phases, places[:, lead:], matrices, self._reach[lead:]
+            self._plans[key] = Plan(*how) if chosen.any() else None
         return self._plans[key]
-
-    def _steps(self, group: int, phase: tuple[int, ...] | None, lead: int) -> list[Tap]:
-        phases, taps = list(np.ndindex(self.geometry.stride)), self.taps[group]
-        pairs = list(zip(self._places, self._reads, strict=True))
-        if phase is None:
-            return [Tap(phases.index(r), q[lead:], taps[:, :, *m]) for m, (q, r) in pairs]
-        back = [(m, tuple(np.subtract(self._reach, q).tolist())) for m, (q, r) in pairs if r == phase]
-        return [Tap(0, q[lead:], taps[:, :, *m].T) for m, q in back]
-
-
-def _divided(
-    m: tuple[int, ...], dilation: Sequence[int], stride: Sequence[int]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(q, r) with m d = q s + r."""
-    pairs = [divmod(int(k) * d, s) for k, d, s in zip(m, dilation, stride, strict=True)]
-    return tuple(q for q, _ in pairs), tuple(r for _, r in pairs)
 
 
 def _compute(sums: list[_Sum]) -> None:
     """All sums, block by block."""
-    work = sum(len(each.plan.taps) * len(each.signal) * each.out.size for each in sums if each.plan)
+    work = sum(len(each.plan.places) * len(each.signal) * each.out.size for each in sums if each.plan)
     blocks = [(each, first, rows) for each in sums if each.out.size for first, rows in _rows(each)]
     with blas.single_threaded():
         if work < _THREADED:

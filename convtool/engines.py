@@ -31,6 +31,7 @@ from convtool.spectral import SpectralEngine
 
 NAMES = ("direct", "separable", "blocks", "fft")
 _SPECTRAL = 1.0  # nanoseconds of a complex product and its traffic; little beside the transforms
+_PRODUCTS = 5  # of the direct engine, that take as long as a call of an engine, with what is prepared for them
 _LEAST = 1e-4  # nanoseconds: nothing costs nothing
 _TRIALS = 7
 _MOST_TAPS_SPLIT = 1 << 14  # kernels of more taps are not split: that itself would take longer than a transform
@@ -76,7 +77,7 @@ def times(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype) -
     _, o, i = taps.shape[:3]
     width, costs = np.dtype(dtype).itemsize / 4, machine.current()
     outputs = math.prod(geometry.outputs)
-    each = products.work((taps != 0).any(axis=(0, 1, 2)), geometry.stride, geometry.dilation, o, i)
+    each, stacks = products.work((taps != 0).any(axis=(0, 1, 2)), geometry.stride, geometry.dilation, o, i)
     found = {"direct": (costs.multiply_add * each + costs.sample * max(o, i)) * outputs}
     if taps[0].size <= _MOST_TAPS_SPLIT:
         split = separable.multiply_adds(taps, geometry, dtype)
@@ -90,7 +91,7 @@ def times(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype) -
         found["blocks"] += costs.block * fft.cost(grid) / max(batch, 1)
     whole = spectral.route(geometry)[1]
     found["fft"] = _spectral(whole, 1, taps.shape, batch, costs.transform, costs.spectral)
-    calls = {"separable": len(geometry.grid)}
+    calls = {"direct": 1 + stacks / _PRODUCTS, "separable": len(geometry.grid)}
     return {name: (width * time + costs.call * calls.get(name, 1)) / 1e6 for name, time in found.items()}
 
 
@@ -107,7 +108,7 @@ def measured() -> Costs:
     """The costs of this machine, on the threads of the process: engines timed on work of known size, for seconds."""
     side, span = 1536, 15
     few, many, wide = (np.ones((1, 1, 1, n, n)) for n in (3, 9, span + 1))
-    less, more = (products.work(taps[0, 0, 0] != 0, (1, 1), (1, 1), 1, 1) for taps in (few, many))
+    less, more = (products.work(taps[0, 0, 0] != 0, (1, 1), (1, 1))[0] for taps in (few, many))
     x = np.ones((1, 1, 1, side, side), np.float32)
     samples = side**2
     call = _timed("direct", few, np.ones((1, 1, 1, 8, 8), np.float32))

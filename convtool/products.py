@@ -15,10 +15,9 @@ Zeros beside the taps change no sum, so that each output is the sum of its produ
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -32,56 +31,57 @@ _PASS, _GATHER = 10, 30  # of adding a sample to a sum, and of copying one, in m
 _LONG = 24  # reach from which on more samples together pay
 
 
-class Tap(NamedTuple):
-    """What a tap reads and does: its phase, its place q from the output on, its matrix [o, i]."""
-
-    phase: int
-    place: tuple[int, ...]
-    matrix: np.ndarray
-
-
 class Stack(NamedTuple):
     """Taps on successive rows of a phase, from `first` on, at one place on the other axes."""
 
     phase: int
     first: int
     place: tuple[int, ...]
-    matrices: list[np.ndarray]
+    matrices: np.ndarray
 
     def matrix(self, rows: int) -> np.ndarray:
         """[rows o, (rows + n - 1) i] for so many rows of outputs."""
-        o, i = self.matrices[0].shape
-        out = np.zeros((rows, o, rows + len(self.matrices) - 1, i), self.matrices[0].dtype)
-        for row, (m, matrix) in itertools.product(range(rows), enumerate(self.matrices)):
-            out[row, :, row + m] = matrix
+        n, o, i = self.matrices.shape
+        out = np.zeros((rows, o, rows + n - 1, i), self.matrices.dtype)
+        for row in range(rows):
+            out[row, :, row : row + n] = self.matrices.swapaxes(0, 1)
         return out.reshape(rows * o, -1)
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How to sum up taps, of which there is one at least; `reach` is the farthest place on each axis."""
+    """How to sum up taps, of which there is one at least.
 
-    taps: Sequence[Tap]
+    phases: what each tap reads; places: q of each, [tap, axis]; matrices: what each does, [tap, o, i]; reach: the
+    farthest place on each axis, of all
+    """
+
+    phases: np.ndarray
+    places: np.ndarray
+    matrices: np.ndarray
     reach: tuple[int, ...]
 
     @functools.cached_property
     def channels(self) -> tuple[int, int]:
         """(o, i)."""
-        o, i = self.taps[0].matrix.shape
+        _, o, i = self.matrices.shape
         return o, i
 
     @functools.cached_property
     def stacks(self) -> list[Stack]:
         """All taps; those of one axis alone lie on one row."""
-        runs: dict[tuple[int, tuple[int, ...]], list[Stack]] = {}
-        for phase, place, matrix in sorted(self.taps, key=lambda tap: tap.place):
-            row, rest = (place[0], place[1:]) if len(place) > 1 else (0, place)
-            found = runs.setdefault((phase, rest), [])
-            if found and len(place) > 1 and found[-1].first + len(found[-1].matrices) == row:
-                found[-1].matrices.append(matrix)
-            else:
-                found.append(Stack(phase, row, rest, [matrix]))
-        return [stack for run in runs.values() for stack in run]
+        rows = self.places[:, 0] if len(self.reach) > 1 else np.zeros(len(self.places), int)
+        rest = self.places[:, 1:] if len(self.reach) > 1 else self.places
+        order = np.lexsort((rows, *rest.T[::-1], self.phases))
+        where = np.column_stack([self.phases, rest])[order]
+        follows = (np.diff(where, axis=0) == 0).all(axis=1) & (np.diff(rows[order]) == 1)
+        starts = [0, *(np.flatnonzero(~follows) + 1).tolist()]
+        ends = [*starts[1:], len(order)]
+        phases, firsts, matrices = self.phases[order].tolist(), rows[order].tolist(), self.matrices[order]
+        return [
+            Stack(phases[start], firsts[start], tuple(where[start, 1:].tolist()), matrices[start:end])
+            for start, end in zip(starts, ends, strict=True)
+        ]
 
     @functools.cached_property
     def main(self) -> list[np.ndarray]:
@@ -94,14 +94,15 @@ class Plan:
     @functools.cached_property
     def lines(self) -> dict[int, dict[int, np.ndarray]]:
         """For each phase and row: the matrix [R + reach, R] of the taps along the last axis."""
-        found: dict[int, dict[int, np.ndarray]] = {}
         samples, reach = _samples(self.reach[-1]), self.reach[-1]
-        for phase, place, matrix in self.taps:
-            row = place[0] if len(place) > 1 else 0
-            rows = found.setdefault(phase, {})
-            line = rows.setdefault(row, np.zeros((samples + reach, samples), matrix.dtype))
-            places = np.arange(samples)
-            line[places + place[-1], places] = matrix[0, 0]
+        rows = self.places[:, 0] if len(self.reach) > 1 else np.zeros(len(self.places), int)
+        along = np.arange(samples)
+        found: dict[int, dict[int, np.ndarray]] = {}
+        taps = zip(self.phases.tolist(), rows.tolist(), self.places[:, -1], self.matrices, strict=True)
+        for phase, row, place, matrix in taps:
+            empty = np.zeros((samples + reach, samples), matrix.dtype)
+            line = found.setdefault(phase, {}).setdefault(row, empty)
+            line[along + place, along] = matrix[0, 0]
         return found
 
     @functools.cached_property
@@ -109,10 +110,9 @@ class Plan:
         """Which way takes less work."""
         if len(self.reach) > 2 or self.channels != (1, 1):
             return False
-        lines = {(tap.phase, tap.place[:-1]) for tap in self.taps}
-        phases = {tap.phase for tap in self.taps}
-        gathered = gathered_work(len(phases), len(lines), self.reach[-1])
-        return gathered < stacked_work(len(self.taps), len(self.stacks), self.channels)
+        lines = np.unique(np.column_stack([self.phases, self.places[:, :-1]]), axis=0)
+        gathered = gathered_work(len(np.unique(lines[:, 0])), len(lines), self.reach[-1])
+        return gathered < stacked_work(len(self.places), len(self.stacks), self.channels)
 
     def columns(self, count: int) -> int:
         """How many columns a product has: about equal parts of all."""
@@ -196,8 +196,10 @@ def _cut(rows: np.ndarray, parts: int, samples: int, reach: int) -> np.ndarray:
     return out
 
 
-def work(nonzero: np.ndarray, stride: Sequence[int], dilation: Sequence[int], o: int, i: int) -> float:
-    """Multiply-adds that an output sample of all channels takes, and as many as copies cost, by the taps that are not 0."""
+def work(
+    nonzero: np.ndarray, stride: Sequence[int], dilation: Sequence[int], o: int = 1, i: int = 1
+) -> tuple[float, int]:
+    """(multiply-adds a sample of all outputs together, with what copies cost; products), by which taps are not 0."""
     taps = int(np.count_nonzero(nonzero))
     while nonzero.ndim > 2 and len(nonzero) == 1:
         nonzero, stride, dilation = nonzero[0], stride[1:], dilation[1:]
@@ -205,11 +207,12 @@ def work(nonzero: np.ndarray, stride: Sequence[int], dilation: Sequence[int], o:
     stacks = taps - int(np.count_nonzero(nonzero[follows:] & nonzero[:-follows]))
     found = stacked_work(taps, stacks, (o, i))
     if o * i > 1 or nonzero.ndim > 2:
-        return found
+        return found, stacks
     phases = min(stride[-1], nonzero.shape[-1])
     reach = (nonzero.shape[-1] - 1) * dilation[-1] // stride[-1]
     lines = int(np.count_nonzero(nonzero.any(axis=-1))) * phases
-    return min(found, gathered_work(phases * min(stride[0], len(nonzero)), lines, reach))
+    gathered = gathered_work(phases * min(stride[0], len(nonzero)), lines, reach)
+    return (gathered, lines) if gathered < found else (found, stacks)
 
 
 def stacked_work(taps: int, stacks: int, channels: tuple[int, int]) -> float:

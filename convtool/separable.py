@@ -59,7 +59,10 @@ def product(vectors: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def multiply_adds(taps: np.ndarray, geometry: Geometry, dtype: np.dtype) -> tuple[float, int] | None:
-    """(multiply-adds, as `products.work` counts, and passes) for one image and group; None where channels mix or the terms are too many to pay."""
+    """(multiply-adds, as `products.work` counts, and passes) for one image and group.
+
+    None where channels mix or the terms are too many to pay.
+    """
     if taps.shape[1:3] != (1, 1) or taps.ndim < 5:
         return None
     most = [max((terms(each[0, 0], dtype) for each in taps), key=len)]
@@ -69,7 +72,7 @@ def multiply_adds(taps: np.ndarray, geometry: Geometry, dtype: np.dtype) -> tupl
     for axis in _order(geometry):
         grid[axis] = geometry.outputs[axis]
         line = np.ones([n if a == axis else 1 for a, n in enumerate(geometry.extent)], bool)
-        total += products.work(line, geometry.stride, geometry.dilation, 1, 1) * float(np.prod(grid))
+        total += products.work(line, geometry.stride, geometry.dilation)[0] * float(np.prod(grid))
     return len(most[0]) * total, len(most[0]) * len(grid)
 
 
