@@ -25,7 +25,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class _Sum:
     reach: tuple[int, ...]
     plan: Plan | None
     out: np.ndarray
+    is_inside: bool = False  # the signal is all that is read, and lies as a phase does
 
 
 class DirectEngine:
@@ -122,13 +123,37 @@ class DirectEngine:
 def _compute(sums: list[_Sum]) -> None:
     """All sums, block by block."""
     work = sum(len(each.plan.places) * len(each.signal) * each.out.size for each in sums if each.plan)
-    blocks = [(each, first, rows) for each in sums if each.out.size for first, rows in _rows(each)]
+    parts = [part for each in sums for part in _parts(each) if part.out.size]
+    blocks = [(part, first, rows) for part in parts for first, rows in _rows(part)]
     with blas.single_threaded():
         if work < _THREADED:
             for block in blocks:
                 _compute_block(block)
         else:
             process.each(_compute_block, blocks)
+
+
+def _parts(each: _Sum) -> list[_Sum]:
+    """A sum of an image of one channel as its inside, which is read where it lies, and the borders around it."""
+    is_plain = len(each.signal) == 1 and each.signal.ndim == 3 and set(each.stride) == {1}
+    if not is_plain or not each.signal.flags.c_contiguous or each.out[0].size < _PLANE:
+        return [each]
+    ranges = []
+    for n, m, reach, count in zip(each.signal.shape[1:], each.margins, each.reach, each.out.shape[1:], strict=True):
+        low = min(m[0], count)
+        ranges.append((low, min(max(n - reach + m[0], low), count), count))
+    (top, bottom, rows), (left, right, columns) = ranges
+    inside = [(top, bottom, left, right), (top, bottom, 0, left), (top, bottom, right, columns)]
+    return [_part(each, *range_) for range_ in (*inside, (0, top, 0, columns), (bottom, rows, 0, columns))]
+
+
+def _part(each: _Sum, top: int, bottom: int, left: int, right: int) -> _Sum:
+    """The sum for some rows and columns of its outputs; margins are then negative where they cut the signal."""
+    margins = []
+    axes = zip(each.signal.shape[1:], each.margins, each.reach, (top, left), (bottom, right), strict=True)
+    for n, (before, _), reach, begin, end in axes:
+        margins.append((before - begin, end - begin + reach - n - (before - begin)))
+    return replace(each, margins=margins, out=each.out[:, top:bottom, left:right], is_inside=all(m[0] == 0 >= m[1] for m in margins))
 
 
 def _rows(each: _Sum) -> list[tuple[int, int]]:
@@ -157,6 +182,8 @@ def _compute_block(block: tuple[_Sum, int, int]) -> None:
 def _phases(each: _Sum, first: int, rows: int) -> np.ndarray:
     """The phases [phase, row, i, *inner] that these rows of outputs read; of one axis [phase, i, *row]."""
     stride, channels = each.stride, len(each.signal)
+    if each.is_inside:
+        return each.signal[:, first : first + rows + each.reach[0], None]
     extended = [n + sum(m) for n, m in zip(each.signal.shape[1:], each.margins, strict=True)]
     inner = [-(-n // s) for n, s in zip(extended[1:], stride[1:], strict=True)]
     shape = (rows + each.reach[0], *inner)

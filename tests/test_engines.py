@@ -91,7 +91,7 @@ def small(**settings: Any) -> Iterator[None]:
     """Three threads, and blocks so small that a small image has many; `settings` are of the module direct."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process.policy, "threads", 3)
-        for name, value in ({"_BLOCK": 12, "_THREADED": 0} | settings).items():
+        for name, value in ({"_BLOCK": 12, "_THREADED": 0, "_PLANE": 1} | settings).items():
             patch.setattr(direct, name, value)
         yield
 
@@ -109,7 +109,7 @@ def test_the_direct_engine_in_many_blocks(case: Any) -> None:
 @settings(max_examples=80, deadline=None)
 @given(cases(), st.sampled_from([1, 1000]))
 def test_the_direct_engine_with_few_columns_or_gathered_rows(case: Any, reach: int) -> None:
-    with small(_PLANE=1), pytest.MonkeyPatch.context() as patch:
+    with small(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(products, "_UNPACKED", 1)
         patch.setattr(products, "_FEWEST", 3)
         patch.setattr(products, "_PASS", 10 * reach)  # the more a pass costs, the more is gathered
