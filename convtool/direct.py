@@ -153,7 +153,12 @@ def _part(each: _Sum, top: int, bottom: int, left: int, right: int) -> _Sum:
     axes = zip(each.signal.shape[1:], each.margins, each.reach, (top, left), (bottom, right), strict=True)
     for n, (before, _), reach, begin, end in axes:
         margins.append((before - begin, end - begin + reach - n - (before - begin)))
-    return replace(each, margins=margins, out=each.out[:, top:bottom, left:right], is_inside=all(m[0] == 0 >= m[1] for m in margins))
+    return replace(
+        each,
+        margins=margins,
+        out=each.out[:, top:bottom, left:right],
+        is_inside=all(m[0] == 0 >= m[1] for m in margins),
+    )
 
 
 def _rows(each: _Sum) -> list[tuple[int, int]]:

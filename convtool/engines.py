@@ -4,6 +4,7 @@
     separable    passes along the axes                      `convtool.separable`    kernels of low rank
     blocks       products of spectra, block by block        `convtool.blocks`
     fft          products of spectra of the whole image     `convtool.spectral`
+    opencv       a sum over the taps, compiled              `convtool.opencv`       where the extra `fast` is installed
 
 All compute the same operator and its adjoint, to rounding. How long each takes is predicted from the work that it does
 and from `convtool.costs`, nanoseconds for a unit of each kind of work, which `measured` finds for a machine. The choice
@@ -19,17 +20,18 @@ from typing import Protocol
 
 import numpy as np
 
-from convtool import blocks, fft, products, separable, spectral
+from convtool import blocks, fft, opencv, process, products, separable, spectral
 from convtool import costs as machine
 from convtool.blocks import BlocksEngine
 from convtool.costs import Costs
 from convtool.direct import DirectEngine
 from convtool.errors import SettingError
 from convtool.geometry import Geometry
+from convtool.opencv import OpenCVEngine
 from convtool.separable import SeparableEngine
 from convtool.spectral import SpectralEngine
 
-NAMES = ("direct", "separable", "blocks", "fft")
+NAMES = ("direct", "separable", "blocks", "fft", "opencv")
 _SPECTRAL = 1.0  # nanoseconds of a complex product and its traffic; little beside the transforms
 _PRODUCTS = 5  # of the direct engine, that take as long as a call of an engine, with what is prepared for them
 _LEAST = 1e-4  # nanoseconds: nothing costs nothing
@@ -56,12 +58,15 @@ def build(name: str, taps: np.ndarray, geometry: Geometry, dtype: np.dtype, plan
             "engine separable is for kernels that mix no channels and are a sum of few products of one vector an axis,"
             " which this one is not: use auto, direct, blocks or fft"
         )
+    if name == "opencv":
+        opencv.checked(taps, geometry, dtype)
     if name == "fft":
         return SpectralEngine(taps, geometry, dtype, planes)
     engines: dict[str, Callable[[np.ndarray, Geometry, np.dtype], Engine]] = {
         "direct": DirectEngine,
         "separable": SeparableEngine,
         "blocks": BlocksEngine,
+        "opencv": OpenCVEngine,
     }
     return engines[name](taps, geometry, dtype)
 
@@ -79,11 +84,10 @@ def times(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype) -
     outputs = math.prod(geometry.outputs)
     each, stacks = products.work((taps != 0).any(axis=(0, 1, 2)), geometry.stride, geometry.dilation, o, i)
     found = {"direct": (costs.multiply_add * each + costs.sample * max(o, i)) * outputs}
-    if taps[0].size <= _MOST_TAPS_SPLIT:
-        split = separable.multiply_adds(taps, geometry, dtype)
-        if split is not None:
-            work, passes = split
-            found["separable"] = costs.multiply_add * work + costs.sample * passes * math.prod(geometry.grid)
+    calls = {"direct": 1 + stacks / _PRODUCTS, "separable": float(len(geometry.grid))}
+    if not opencv.obstacle(taps, geometry, dtype):
+        found["opencv"] = (2 * costs.multiply_add * taps[0].size + 0.7 * costs.sample) * outputs
+        calls["opencv"] = 0.3
     grid = blocks.block_grid(geometry, o, i)
     found["blocks"] = 2 * costs.block * blocks.cost(grid, geometry, o, i)
     if o * i == 1:
@@ -91,8 +95,17 @@ def times(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype) -
         found["blocks"] += costs.block * fft.cost(grid) / max(batch, 1)
     whole = spectral.route(geometry)[1]
     found["fft"] = _spectral(whole, 1, taps.shape, batch, costs.transform, costs.spectral)
-    calls = {"direct": 1 + stacks / _PRODUCTS, "separable": len(geometry.grid)}
-    return {name: (width * time + costs.call * calls.get(name, 1)) / 1e6 for name, time in found.items()}
+    if (
+        taps[0].size <= _MOST_TAPS_SPLIT and min(found.values()) > costs.call
+    ):  # what takes less, splitting would not save
+        split = separable.multiply_adds(taps, geometry, dtype)
+        if split is not None:
+            work, passes = split
+            found["separable"] = costs.multiply_add * work + costs.sample * passes * math.prod(geometry.grid)
+    all_ = {name: width * time + costs.call * calls.get(name, 1) for name, time in found.items()}
+    if "opencv" in all_ and process.policy.one_shot:
+        all_["opencv"] += opencv.IMPORT / max(batch, 1)
+    return {name: time / 1e6 for name, time in all_.items()}
 
 
 def _spectral(

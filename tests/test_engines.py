@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convtool
-from convtool import blas, blocks, boundary, costs, direct, engines, fft, process, products, separable
+from convtool import blas, blocks, boundary, costs, direct, engines, fft, opencv, process, products, separable
 from convtool.errors import ConvtoolError, SettingError
 from convtool.geometry import Geometry
 from convtool.kernel import Kernel
@@ -163,6 +163,18 @@ def test_the_direct_engine_keeps_its_bound() -> None:
     assert np.all(abs(A.forward(x).ravel() - exact) <= n * u / (1 - n * u) * size)
 
 
+def test_the_blocks_engine_keeps_its_bound_where_channels_mix() -> None:
+    """The bound of the module, summed up over blocks: in these a sample lies in 4 at most."""
+    taps = noise((1, 6, 5, 5, 7), 5, np.float32).astype(float)
+    A = operator(taps, (70, 90), "blocks", dtype=np.float32, boundary="zero")
+    x = (noise((5, 70, 90), 6) * np.logspace(-3, 3, 90)).astype(np.float32)
+    error = np.linalg.norm(A.forward(x).ravel() - A.to_sparse() @ x.ravel().astype(float))
+    n, u = math.prod(A._runner.block), np.finfo(np.float32).eps / 2
+    size = np.sqrt((abs(taps).sum(axis=(3, 4)) ** 2).sum())
+    bound = (12 * math.log2(n) + 4 * 5 + 4 * 35) * u * size * 2 * np.linalg.norm(x)
+    assert bound / 1e4 < error <= bound
+
+
 @pytest.mark.parametrize("engine", ["direct", "separable", "blocks", "fft"])
 def test_threads_change_no_bit(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x, taps = noise((900, 800), 7, np.float32), np.outer(noise((9,), 8), noise((8,), 9))
@@ -172,6 +184,17 @@ def test_threads_change_no_bit(engine: str, monkeypatch: pytest.MonkeyPatch) -> 
         found += [convtool.convolve(x, taps, engine=engine, boundary="edge") for _ in range(2)]
     if engine == "fft":  # a plan for other threads may order its sums otherwise
         found = found[:2]
+    for each in found[1:]:
+        np.testing.assert_array_equal(each, found[0])
+
+
+@pytest.mark.parametrize("engine", ["direct", "blocks"])
+def test_threads_change_no_bit_where_channels_mix(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, taps = noise((7, 90, 80), 7, np.float32), noise((9, 7, 5, 4), 8)
+    found = []
+    for count in (1, 2, 5):
+        monkeypatch.setattr(process.policy, "threads", count)
+        found += [convtool.convolve(x, taps, engine=engine, boundary="edge") for _ in range(2)]
     for each in found[1:]:
         np.testing.assert_array_equal(each, found[0])
 
@@ -216,8 +239,82 @@ def test_what_is_not_separable_is_refused() -> None:
         convtool.convolve(np.ones((9, 9)), noise((9, 9)), engine="separable")
     with pytest.raises(SettingError, match="engine separable"):
         convtool.convolve(np.ones((2, 9, 9)), noise((2, 2, 3, 3)), engine="separable")
-    with pytest.raises(SettingError, match="use auto, direct, separable, blocks or fft"):
+    with pytest.raises(SettingError, match="use auto, direct, separable, blocks, fft or opencv"):
         convtool.convolve(np.ones((9, 9)), np.ones((2, 2)), engine="fastest")
+
+
+# OpenCV ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cv2() -> Any:
+    return pytest.importorskip("cv2", reason="the extra 'fast' is not installed")
+
+
+@st.composite
+def plain_cases(draw: Any) -> tuple[np.ndarray, tuple[int, ...], dict[str, Any]]:
+    """Of two axes, without mixing or strides; images may be smaller than the kernel."""
+    grid, extent = ((draw(st.integers(1, 14)), draw(st.integers(1, 14))) for _ in range(2))
+    extent = tuple(min(n, 5) for n in extent)
+    taps = noise((draw(st.integers(1, 3)), 1, 1, *extent), draw(st.integers(0, 99)))
+    numbers = st.tuples(*[st.tuples(st.integers(0, 6), st.integers(0, 6))] * 2)
+    how = {
+        "boundary": draw(MODES),
+        "operation": draw(st.sampled_from(["convolve", "correlate"])),
+        "padding": draw(st.one_of(st.sampled_from(["same", "same", "valid", "full"]), numbers)),
+        "dilation": draw(st.sampled_from([1, 1, 2])) if max(extent) < 4 else 1,
+    }
+    return taps, grid, how
+
+
+@settings(max_examples=150, deadline=None)
+@given(plain_cases())
+def test_the_opencv_engine(cv2: Any, case: Any) -> None:
+    checked(case, "opencv")
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(np.float32, 11), (np.float64, 7)])
+def test_opencv_keeps_the_bound_of_a_plain_sum(cv2: Any, dtype: Any, size: int) -> None:
+    """The largest kernels that it is given; transforms would miss this bound by far."""
+    taps, u = noise((1, 1, 1, size, size), 5, dtype).astype(float), np.finfo(dtype).eps / 2
+    A = operator(taps, (60, 50), "opencv", dtype=dtype, operation="correlate", boundary="reflect")
+    x = (noise((1, 60, 50), 6) * np.logspace(-6, 6, 50)).astype(dtype)
+    S, wide = A.to_sparse().astype(np.longdouble).toarray(), x.ravel().astype(np.longdouble)
+    n = size * size + 1
+    assert np.all(abs(A.forward(x).ravel() - S @ wide) <= n * u / (1 - n * u) * (abs(S) @ abs(wide)))
+
+
+def test_opencv_gives_its_threads_back_and_the_same_bits_with_any(cv2: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, kernel, before = noise((700, 600), 1, np.float32), noise((7, 7), 2), cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        found = []
+        for count in (1, 2, 2, 5):
+            monkeypatch.setattr(process.policy, "threads", count)
+            found.append(convtool.convolve(x, kernel, engine="opencv", boundary="reflect"))
+            assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
+    for each in found[1:]:
+        np.testing.assert_array_equal(each, found[0])
+
+
+def test_opencv_is_chosen_where_it_is_installed_and_its_import_pays(cv2: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(noise((7, 7)), (2048, 2048)) == "opencv"
+    assert chosen(noise((31, 31)), (2048, 2048)) == "blocks"
+    monkeypatch.setattr(process.policy, "one_shot", True)
+    assert chosen(noise((7, 7)), (512, 512)) == "direct"
+
+
+def test_what_opencv_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, kernel = np.ones((20, 20), np.float32), np.ones((3, 3))
+    with pytest.raises(SettingError, match=r"engine opencv is for kernels of two axes .* at stride 1: use auto"):
+        convtool.convolve(x, kernel, engine="opencv", stride=2)
+    with pytest.raises(SettingError, match=r"span fewer than 130 samples in float32: use auto"):
+        convtool.convolve(x, np.ones((12, 12)), engine="opencv")
+    monkeypatch.setattr(opencv, "is_installed", lambda: False)
+    with pytest.raises(SettingError, match=r"engine opencv is not installed \(pip install 'convtool\[fast\]'\)"):
+        convtool.convolve(x, kernel, engine="opencv")
 
 
 # The choice -----------------------------------------------------------------------------------------------------------
@@ -227,6 +324,13 @@ def chosen(kernel: np.ndarray, shape: tuple[int, ...], **how: Any) -> str:
     return operator(kernel.reshape(1, 1, 1, *kernel.shape), shape, "auto", dtype=np.float32, **how).engine_name
 
 
+@pytest.fixture
+def base_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the extra `fast` were not installed."""
+    monkeypatch.setattr(opencv, "is_installed", lambda: False)
+
+
+@pytest.mark.usefixtures("base_install")
 def test_each_engine_has_work_for_which_it_is_chosen() -> None:
     assert chosen(noise((3, 3)), (2048, 2048)) == "direct"
     assert chosen(np.outer(*[np.hanning(33)[1:-1]] * 2), (2048, 2048)) == "separable"
@@ -237,6 +341,7 @@ def test_each_engine_has_work_for_which_it_is_chosen() -> None:
     assert chosen(sparse, (2048, 2048)) == "direct"
 
 
+@pytest.mark.usefixtures("base_install")
 def test_the_choice_follows_the_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     dear = {"direct": ["multiply_add", "sample"], "blocks": ["block"], "fft": ["transform"]}
     for engine, names in dear.items():
@@ -246,7 +351,7 @@ def test_the_choice_follows_the_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_predicted_times_grow_with_the_work() -> None:
-    taps, grid = noise((1, 1, 1, 9, 9)), (300, 400)
+    taps, grid = noise((1, 1, 1, 7, 7)), (300, 400)
     geometry = operator(taps, grid, "auto").geometry
     small_times = engines.times(taps, geometry, 1, np.dtype(np.float32))
     double = engines.times(taps, geometry, 1, np.dtype(np.float64))
