@@ -1,19 +1,17 @@
-"""The engine for small kernels: a correlation as a sum over its taps, each of them one contiguous slice.
+"""The engine for small kernels: a correlation as a sum over its taps, by products of matrices.
 
     y[o, j] = sum_i sum_m  w[o, i, m]  e[i, j s + m d]                   e: the extended signal, one group
 
 *Phases.* With m d = q s + r, 0 <= r < s on every axis, tap m reads only the phase e_r[n] = e[n s + r], and
 y[j] = sum_m w[m] e_r(m)[j + q(m)]: a correlation of stride 1. With stride 1 there is one phase, e itself.
 
-*Flat.* Phases have one shape, so a tap reads at the same distance, <q, strides>, from every output once both are
-flattened in C order. On outputs as wide as a phase, what a tap adds is then one slice times a number (a matrix where
-channels mix), whatever the number of axes; the columns beyond the outputs are not read.
+*Products.* What taps add is computed as products of matrices, whatever the number of channels: see `convtool.products`.
 
 *Adjoint.* e_r[n] = sum over taps of phase r of w[m]^T y[n - q(m)], the same sum on y with zeros around it.
 
-Work goes block by block of rows over the threads of the process. A block's extended signal, its phases and its outputs
-are made in a core's cache. Rounding: each output is a plain sum of its products in the order of the taps, so with the
-unit roundoff u of the dtype, and n taps (times i where channels mix)
+Work goes block by block of rows over the threads of the process; a block's extended signal and its phases are made in
+a core's cache. The inside of an image of one channel is read where it lies. Rounding: each output is a plain sum of its
+products, so with the unit roundoff u of the dtype, and n taps (times i where channels mix)
 
     |error| <= (n + 1) u / (1 - (n + 1) u)  sum |w| |x|
 
