@@ -1,4 +1,4 @@
-"""y += a x and C += A B on parts of arrays, by the BLAS that SciPy brings, without the interpreter's lock.
+"""y += a x on parts of arrays, by the BLAS that SciPy brings, without the interpreter's lock.
 
 NumPy takes two passes and a temporary array for `y += a * x`; BLAS takes one, from the cache twice as fast and more.
 The routines are those that SciPy offers to compiled code (`scipy.linalg.cython_blas`), called through ctypes, which
@@ -24,7 +24,6 @@ import numpy as np
 _LETTERS = {"float32": "s", "float64": "d"}
 _REALS = {"float32": ctypes.c_float, "float64": ctypes.c_double}
 _STEP = ctypes.byref(ctypes.c_int(1))
-_PLAIN = ctypes.c_char_p(b"N")
 
 
 class Routines:
@@ -33,8 +32,6 @@ class Routines:
     def __init__(self, dtype: np.dtype) -> None:
         letter, self._real = _LETTERS[dtype.name], _REALS[dtype.name]
         self._axpy = _routine(f"{letter}axpy", 6)
-        self._gemm = _routine(f"{letter}gemm", 13)
-        self._one = self.number(1.0)
 
     def number(self, value: float) -> Any:
         """A factor as the routines take it."""
@@ -46,25 +43,11 @@ class Routines:
         for factor, source in terms:
             axpy(length, factor, source, step, target, step)
 
-    def add_product(
-        self, matrix: np.ndarray, source: int, source_stride: int, target: int, target_stride: int, count: int
-    ) -> None:
-        """target [o, :count] += matrix [o, i] source [i, :count]; rows of source and target are their strides apart."""
-        o, i = matrix.shape
-        n, m, k, lda, ldb, ldc = map(_whole, (count, o, i, source_stride, i, target_stride))
-        one = self._one
-        # In the routine's column-major eyes: target^T [count, o] += source^T [count, i] matrix^T [i, o].
-        self._gemm(_PLAIN, _PLAIN, n, m, k, one, source, lda, matrix.ctypes.data, ldb, one, target, ldc)
-
 
 @functools.cache
 def routines(dtype: np.dtype) -> Routines:
     """The routines for float32 or float64."""
     return Routines(dtype)
-
-
-def _whole(value: int) -> Any:
-    return ctypes.byref(ctypes.c_int(value))
 
 
 def _routine(name: str, arguments: int) -> Callable[..., None]:

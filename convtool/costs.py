@@ -18,14 +18,13 @@ from convtool import process
 class Costs:
     """Nanoseconds of one unit of work in single precision, on the threads of the process.
 
-    multiply_add: of one tap and sample, channels apart; product: of one tap, sample and pair of channels that mix;
-    sample: of bringing a sample to a pass and back; transform, block: of n log2 n of a grid of n samples, as a whole
-    and in blocks; spectral: of one complex product; call: of one call of an engine, whatever it does
+    multiply_add: of a sum over taps, as `convtool.products.work` counts; sample: of bringing a sample to a pass and
+    back; transform, block: of n log2 n of a grid of n samples, as a whole and in blocks; spectral: of one complex
+    product; call: of one call of an engine, whatever it does
     """
 
-    multiply_add: float = 0.14
-    product: float = 0.025
-    sample: float = 1.0
+    multiply_add: float = 0.012
+    sample: float = 0.65
     transform: float = 0.14
     block: float = 0.125
     spectral: float = 1.0

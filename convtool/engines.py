@@ -4,6 +4,7 @@
     separable    passes along the axes                      `convtool.separable`    kernels of low rank
     blocks       products of spectra, block by block        `convtool.blocks`
     fft          products of spectra of the whole image     `convtool.spectral`
+    opencv       a sum over the taps, compiled              `convtool.opencv`       where the extra `fast` is installed
 
 All compute the same operator and its adjoint, to rounding. How long each takes is predicted from the work that it does
 and from `convtool.costs`, nanoseconds for a unit of each kind of work, which `measured` finds for a machine. The choice
@@ -19,18 +20,20 @@ from typing import Protocol
 
 import numpy as np
 
-from convtool import blocks, fft, separable, spectral
+from convtool import blocks, fft, opencv, process, products, separable, spectral
 from convtool import costs as machine
 from convtool.blocks import BlocksEngine
 from convtool.costs import Costs
 from convtool.direct import DirectEngine
 from convtool.errors import SettingError
 from convtool.geometry import Geometry
+from convtool.opencv import OpenCVEngine
 from convtool.separable import SeparableEngine
 
-NAMES = ("direct", "separable", "blocks", "fft")
+NAMES = ("direct", "separable", "blocks", "fft", "opencv")
 _SPECTRAL = 1.0  # nanoseconds of a complex product and its traffic; little beside the transforms
 _KERNEL = 0.5  # of a transform: the columns of a kernel's spectrum alone, where channels do not mix
+_PRODUCTS = 5  # of the direct engine, that take as long as a call of an engine, with what is prepared for them
 _LEAST = 1e-4  # nanoseconds: nothing costs nothing
 _TRIALS = 7
 _MOST_TAPS_SPLIT = 1 << 14  # kernels of more taps are not split: that itself would take longer than a transform
@@ -55,12 +58,15 @@ def build(name: str, taps: np.ndarray, geometry: Geometry, dtype: np.dtype, plan
             "engine separable is for kernels that mix no channels and are a sum of few products of one vector an axis,"
             " which this one is not: use auto, direct, blocks or fft"
         )
+    if name == "opencv":
+        opencv.checked(taps, geometry, dtype)
     if name == "fft":
         return spectral.engine(taps, geometry, dtype, planes)
     engines: dict[str, Callable[[np.ndarray, Geometry, np.dtype], Engine]] = {
         "direct": DirectEngine,
         "separable": SeparableEngine,
         "blocks": BlocksEngine,
+        "opencv": OpenCVEngine,
     }
     return engines[name](taps, geometry, dtype)
 
@@ -75,21 +81,31 @@ def times(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype) -
     """Milliseconds that each engine should take for one image and group; `batch` of them share the kernel's spectra."""
     _, o, i = taps.shape[:3]
     width, costs = np.dtype(dtype).itemsize / 4, machine.current()
-    direct = int(np.count_nonzero((taps != 0).any(axis=(0, 1, 2)))) * o * i * math.prod(geometry.outputs)
-    each = costs.multiply_add if o * i == 1 else costs.product
-    found = {"direct": each * direct + costs.sample * math.prod(geometry.outputs) * max(o, i)}
-    if taps[0].size <= _MOST_TAPS_SPLIT:
+    outputs = math.prod(geometry.outputs)
+    each, stacks = products.work((taps != 0).any(axis=(0, 1, 2)), geometry.stride, geometry.dilation, o, i)
+    found = {"direct": (costs.multiply_add * each + costs.sample * max(o, i)) * outputs}
+    calls = {"direct": 1 + stacks / _PRODUCTS, "separable": float(len(geometry.grid))}
+    if not opencv.obstacle(taps, geometry, dtype):
+        found["opencv"] = (2 * costs.multiply_add * taps[0].size + 0.7 * costs.sample) * outputs
+        calls["opencv"] = 0.3
+    grid = blocks.block_grid(geometry, o, i)
+    found["blocks"] = 2 * costs.block * blocks.cost(grid, geometry, o, i)
+    if o * i == 1:
+        found["blocks"] += costs.spectral * math.prod(grid) * blocks.count(grid, geometry)
+        found["blocks"] += costs.block * fft.cost(grid) / max(batch, 1)
+    whole = spectral.route(geometry)[1]
+    found["fft"] = _spectral(whole, 1, taps.shape, batch, costs.transform, costs.spectral)
+    if (
+        taps[0].size <= _MOST_TAPS_SPLIT and min(found.values()) > costs.call
+    ):  # what takes less, splitting would not save
         split = separable.multiply_adds(taps, geometry, dtype)
         if split is not None:
             work, passes = split
             found["separable"] = costs.multiply_add * work + costs.sample * passes * math.prod(geometry.grid)
-    grid = blocks.block_grid(blocks.dense(geometry), geometry.span, max(o, i))
-    count, whole = blocks.count(grid, geometry), spectral.route(geometry)[1]
-    found["blocks"] = _spectral(grid, count, taps.shape, batch, costs.block, costs.spectral)
-    found["blocks"] += 2 * costs.block * blocks.OVERHEAD * count * max(o, i)
-    found["fft"] = _spectral(whole, 1, taps.shape, batch, costs.transform, costs.spectral)
-    calls = {"separable": len(geometry.grid)}
-    return {name: (width * time + costs.call * calls.get(name, 1)) / 1e6 for name, time in found.items()}
+    all_ = {name: width * time + costs.call * calls.get(name, 1) for name, time in found.items()}
+    if "opencv" in all_ and process.policy.one_shot:
+        all_["opencv"] += opencv.IMPORT / max(batch, 1)
+    return {name: time / 1e6 for name, time in all_.items()}
 
 
 def _spectral(
@@ -106,19 +122,19 @@ def measured() -> Costs:
     """The costs of this machine, on the threads of the process: engines timed on work of known size, for seconds."""
     side, span = 1536, 15
     few, many, wide = (np.ones((1, 1, 1, n, n)) for n in (3, 9, span + 1))
-    x, mixed = np.ones((1, 1, 1, side, side), np.float32), np.ones((1, 1, 32, 128, 128), np.float32)
+    less, more = (products.work(taps[0, 0, 0] != 0, (1, 1), (1, 1))[0] for taps in (few, many))
+    x = np.ones((1, 1, 1, side, side), np.float32)
     samples = side**2
     call = _timed("direct", few, np.ones((1, 1, 1, 8, 8), np.float32))
     short, long = _timed("direct", few, x), _timed("direct", many, x)
-    tap = max(long - short, 0) / (72 * samples)
-    grid = blocks.block_grid((side, side), (span, span), 1)
-    block = _timed("blocks", wide, x) / (2 * blocks.cost(grid, (side, side), (span, span)))
-    product = _timed("direct", np.ones((1, 32, 32, 3, 3)), mixed) / (9 * 32 * 32 * 128**2)
+    multiply_add = max(long - short, 0) / ((more - less) * samples)
+    geometry = _geometry(wide, x)
+    grid = blocks.block_grid(geometry, 1, 1)
+    block = _timed("blocks", wide, x) / (2 * blocks.cost(grid, geometry, 1, 1))
     transform = (_timed("fft", wide, x) - _SPECTRAL * samples / 2) / (2 * fft.cost((side, side)))
     return Costs(
-        multiply_add=max(tap, _LEAST),
-        product=max(product, _LEAST),
-        sample=max((short - call) / samples - 9 * tap, _LEAST),
+        multiply_add=max(multiply_add, _LEAST),
+        sample=max((short - call) / samples - less * multiply_add, _LEAST),
         transform=max(transform, _LEAST),
         block=max(block - _SPECTRAL / (2 * math.log2(math.prod(grid))), _LEAST),
         spectral=_SPECTRAL,
@@ -128,11 +144,16 @@ def measured() -> Costs:
 
 def _timed(name: str, taps: np.ndarray, x: np.ndarray) -> float:
     """Nanoseconds of one correlation, the least of several; spectra and plans are made before."""
-    grid = x.shape[3:]
-    geometry = Geometry(grid, taps.shape[3:], "periodic", tuple((0, n - 1) for n in taps.shape[3:]), (1,) * 2, (1,) * 2)
-    engine, found = build(name, taps, geometry, x.dtype, 2), math.inf
+    engine, found = build(name, taps, _geometry(taps, x), x.dtype, 2), math.inf
     for _ in range(_TRIALS):
         start = time.perf_counter_ns()
         engine.forward(x)
         found = min(found, time.perf_counter_ns() - start)
     return found
+
+
+def _geometry(taps: np.ndarray, x: np.ndarray) -> Geometry:
+    """Of a periodic correlation with as many outputs as inputs."""
+    extent = taps.shape[3:]
+    ones = (1,) * len(extent)
+    return Geometry(x.shape[3:], extent, "periodic", tuple((0, n - 1) for n in extent), ones, ones)

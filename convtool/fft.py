@@ -33,7 +33,7 @@ _TRIALS = 5  # of each library, in turns, by which one is called the faster
 _THREADED_GRID = 768 * 768  # below, threads save under a millisecond, and lose many where other work holds a core
 
 
-@functools.lru_cache(256)
+@functools.lru_cache(4096)
 def fast_length(n: int) -> int:
     """The least length >= n whose only prime factors are 2, 3, 5 and 7."""
     best = 1 << max(n - 1, 0).bit_length()

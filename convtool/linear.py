@@ -54,7 +54,7 @@ def convolve(
     stride, dilation: a number, or one per axis of the kernel
     groups: blocks of channels that do not mix, for OIYX kernels with I = c_in / groups
     bias: one number per output channel, added to the result
-    engine: "direct", "separable", "blocks", "fft", or "auto", whichever is predicted to be the fastest; see
+    engine: "direct", "separable", "blocks", "fft", "opencv", or "auto", which should be the fastest; see
         `convtool.engines`
     precision: "single", "double", or "auto", by x's dtype
 

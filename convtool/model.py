@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -198,7 +199,9 @@ def check_image(x: np.ndarray) -> None:
         raise DataError(f"the image has dtype {x.dtype}, expected real numbers (integers or floats)")
     if x.size == 0:
         raise DataError(f"the image is empty (shape {axes_.spelled(x.shape)})")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
+    if x.dtype.kind == "f" and not (
+        math.isfinite(x.min()) and math.isfinite(x.max())
+    ):  # NaN is both; no array of flags
         bad = ~np.isfinite(x)
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         raise DataError(
@@ -216,7 +219,8 @@ def _checked_dtype(x: np.ndarray, kernel: np.ndarray, precision: str) -> np.dtyp
 
 def _check_range(values: np.ndarray, what: str, dtype: np.dtype) -> None:
     """Raises DataError for floats that the computing dtype would turn into infinities, or taps into nothing."""
-    if values.dtype.kind != "f":
+    is_held = values.dtype.kind == "f" and np.finfo(values.dtype).max <= np.finfo(dtype).max
+    if values.dtype.kind != "f" or (is_held and what == "image"):
         return
     largest = max(abs(float(values.max())), abs(float(values.min())))
     if largest > float(np.finfo(dtype).max):

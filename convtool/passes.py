@@ -25,11 +25,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convtool import fft, process
+from convtool import fft, process, scratch
 from convtool.geometry import Geometry
 
 _BLOCK = 1 << 19  # bytes of a block: it and its response fit a core's cache
-_KEPT = 1 << 25  # bytes of a spectrum whose memory waits for the next one: bringing it costs a tenth of the work
+_KEPT = 1 << 23  # bytes of a spectrum whose memory waits for the next one: bringing it costs a tenth of the work
 _NARROWEST = 8  # columns of single precision that share a line of the cache
 
 # The columns [n_0, count] of a response; they are not written to.
@@ -60,7 +60,7 @@ def filtered(source: Source, response: Response, target: Target, grid: tuple[int
     X = entered(source, grid, dtype, max(source.count, last))
 
     def turn(columns: slice) -> None:
-        Y = process.scratch("columns", (grid[0], columns.stop - columns.start), X.dtype)
+        Y = scratch.array("columns", (grid[0], columns.stop - columns.start), X.dtype)
         Y[: source.count] = X[: source.count, columns]
         Y[source.count :] = 0
         Y = fft.scipy_fft().fft(Y, axis=0, overwrite_x=True)
@@ -85,7 +85,7 @@ def entered(source: Source, grid: tuple[int, ...], dtype: np.dtype, count: int) 
     axes = tuple(range(1, len(grid)))
     shape, kind = (count, columns_of(grid)), np.result_type(dtype, np.complex64)
     is_kept = math.prod(shape) * kind.itemsize <= _KEPT
-    X = process.scratch("spectrum", shape, kind) if is_kept else np.empty(shape, kind)
+    X = scratch.array("spectrum", shape, kind) if is_kept else np.empty(shape, kind)
 
     def enter(rows: slice) -> None:
         X[rows] = fft.scipy_fft().rfftn(source.read(rows), s=grid[1:], axes=axes).reshape(-1, X.shape[1])
@@ -123,7 +123,7 @@ class KernelSpectrum:
     def columns(self, columns: slice) -> np.ndarray:
         """[n_0, count] of F w, in memory that is the thread's."""
         lines = self._lines[:, columns]
-        out = process.scratch("response", (self.grid[0], lines.shape[1]), lines.dtype)
+        out = scratch.array("response", (self.grid[0], lines.shape[1]), lines.dtype)
         out[...] = 0
         out[self._rows] = lines
         return fft.scipy_fft().fft(out, axis=0, overwrite_x=True)

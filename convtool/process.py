@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
 from convtool.errors import SettingError
 
 if TYPE_CHECKING:
@@ -118,19 +116,3 @@ def _pool(count: int, pid: int) -> ThreadPoolExecutor:
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(count, thread_name_prefix="convtool")
-
-
-def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array with anything in it, in memory that the thread's next call by this name overwrites.
-
-    Fresh memory costs a block of work more than the work does: the system brings it page by page.
-    """
-    size = math.prod(shape) * dtype.itemsize
-    memory = getattr(_own, name, None)
-    if memory is None or memory.nbytes < size:
-        memory = np.empty(size, np.uint8)
-        setattr(_own, name, memory)
-    return memory[:size].view(dtype).reshape(shape)
-
-
-_own = threading.local()

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from convtool import products
 from convtool.direct import DirectEngine
 from convtool.geometry import Geometry
 
@@ -58,7 +59,10 @@ def product(vectors: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def multiply_adds(taps: np.ndarray, geometry: Geometry, dtype: np.dtype) -> tuple[float, int] | None:
-    """(multiply-adds, passes) for one image and group; None where channels mix or the terms are too many to pay."""
+    """(multiply-adds, as `products.work` counts, and passes) for one image and group.
+
+    None where channels mix or the terms are too many to pay.
+    """
     if taps.shape[1:3] != (1, 1) or taps.ndim < 5:
         return None
     most = [max((terms(each[0, 0], dtype) for each in taps), key=len)]
@@ -67,7 +71,8 @@ def multiply_adds(taps: np.ndarray, geometry: Geometry, dtype: np.dtype) -> tupl
     total, grid = 0.0, list(geometry.grid)
     for axis in _order(geometry):
         grid[axis] = geometry.outputs[axis]
-        total += geometry.extent[axis] * float(np.prod(grid))
+        line = np.ones([n if a == axis else 1 for a, n in enumerate(geometry.extent)], bool)
+        total += products.work(line, geometry.stride, geometry.dilation)[0] * float(np.prod(grid))
     return len(most[0]) * total, len(most[0]) * len(grid)
 
 

@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convtool
-from convtool import blas, blocks, boundary, costs, direct, engines, fft, process, separable
+from convtool import blas, blocks, boundary, costs, direct, engines, fft, opencv, process, products, separable
 from convtool.errors import ConvtoolError, SettingError
+from convtool.geometry import Geometry
 from convtool.kernel import Kernel
 from convtool.operators import Convolution
 
@@ -90,7 +91,7 @@ def small(**settings: Any) -> Iterator[None]:
     """Three threads, and blocks so small that a small image has many; `settings` are of the module direct."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process.policy, "threads", 3)
-        for name, value in ({"_BLOCK": 12, "_THREADED": 0} | settings).items():
+        for name, value in ({"_BLOCK": 12, "_THREADED": 0, "_PLANE": 1} | settings).items():
             patch.setattr(direct, name, value)
         yield
 
@@ -105,18 +106,13 @@ def test_the_direct_engine_in_many_blocks(case: Any) -> None:
         checked(case, "direct")
 
 
-@settings(max_examples=60, deadline=None)
-@given(cases())
-def test_the_direct_engine_by_numpy_alone(case: Any) -> None:
+@settings(max_examples=80, deadline=None)
+@given(cases(), st.sampled_from([1, 1000]))
+def test_the_direct_engine_with_few_columns_or_gathered_rows(case: Any, reach: int) -> None:
     with small(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process.policy, "one_shot", True)
-        checked(case, "direct")
-
-
-@settings(max_examples=60, deadline=None)
-@given(cases())
-def test_the_direct_engine_by_matrix_products(case: Any) -> None:
-    with small(_PRODUCT=1):
+        patch.setattr(products, "_UNPACKED", 1)
+        patch.setattr(products, "_FEWEST", 3)
+        patch.setattr(products, "_PASS", 10 * reach)  # the more a pass costs, the more is gathered
         checked(case, "direct")
 
 
@@ -125,6 +121,9 @@ def test_the_direct_engine_by_matrix_products(case: Any) -> None:
 def test_the_blocks_engine_in_many_blocks(case: Any, most: int) -> None:
     with small(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "_CACHED", most)
+        patch.setattr(blocks, "_MIXED", most)
+        patch.setattr(blocks, "_TOGETHER", 40 * most)
+        patch.setattr(blocks, "_TASK", 9 * most)
         blocks.block_grid.cache_clear()
         checked(case, "blocks")
     blocks.block_grid.cache_clear()
@@ -164,6 +163,18 @@ def test_the_direct_engine_keeps_its_bound() -> None:
     assert np.all(abs(A.forward(x).ravel() - exact) <= n * u / (1 - n * u) * size)
 
 
+def test_the_blocks_engine_keeps_its_bound_where_channels_mix() -> None:
+    """The bound of the module, summed up over blocks: in these a sample lies in 4 at most."""
+    taps = noise((1, 6, 5, 5, 7), 5, np.float32).astype(float)
+    A = operator(taps, (70, 90), "blocks", dtype=np.float32, boundary="zero")
+    x = (noise((5, 70, 90), 6) * np.logspace(-3, 3, 90)).astype(np.float32)
+    error = np.linalg.norm(A.forward(x).ravel() - A.to_sparse() @ x.ravel().astype(float))
+    n, u = math.prod(A._runner.block), np.finfo(np.float32).eps / 2
+    size = np.sqrt((abs(taps).sum(axis=(3, 4)) ** 2).sum())
+    bound = (12 * math.log2(n) + 4 * 5 + 4 * 35) * u * size * 2 * np.linalg.norm(x)
+    assert bound / 1e4 < error <= bound
+
+
 @pytest.mark.parametrize("engine", ["direct", "separable", "blocks", "fft"])
 def test_threads_change_no_bit(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x, taps = noise((900, 800), 7, np.float32), np.outer(noise((9,), 8), noise((8,), 9))
@@ -173,6 +184,17 @@ def test_threads_change_no_bit(engine: str, monkeypatch: pytest.MonkeyPatch) -> 
         found += [convtool.convolve(x, taps, engine=engine, boundary="edge") for _ in range(2)]
     if engine == "fft":  # a plan for other threads may order its sums otherwise
         found = found[:2]
+    for each in found[1:]:
+        np.testing.assert_array_equal(each, found[0])
+
+
+@pytest.mark.parametrize("engine", ["direct", "blocks"])
+def test_threads_change_no_bit_where_channels_mix(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, taps = noise((7, 90, 80), 7, np.float32), noise((9, 7, 5, 4), 8)
+    found = []
+    for count in (1, 2, 5):
+        monkeypatch.setattr(process.policy, "threads", count)
+        found += [convtool.convolve(x, taps, engine=engine, boundary="edge") for _ in range(2)]
     for each in found[1:]:
         np.testing.assert_array_equal(each, found[0])
 
@@ -217,8 +239,82 @@ def test_what_is_not_separable_is_refused() -> None:
         convtool.convolve(np.ones((9, 9)), noise((9, 9)), engine="separable")
     with pytest.raises(SettingError, match="engine separable"):
         convtool.convolve(np.ones((2, 9, 9)), noise((2, 2, 3, 3)), engine="separable")
-    with pytest.raises(SettingError, match="use auto, direct, separable, blocks or fft"):
+    with pytest.raises(SettingError, match="use auto, direct, separable, blocks, fft or opencv"):
         convtool.convolve(np.ones((9, 9)), np.ones((2, 2)), engine="fastest")
+
+
+# OpenCV ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cv2() -> Any:
+    return pytest.importorskip("cv2", reason="the extra 'fast' is not installed")
+
+
+@st.composite
+def plain_cases(draw: Any) -> tuple[np.ndarray, tuple[int, ...], dict[str, Any]]:
+    """Of two axes, without mixing or strides; images may be smaller than the kernel."""
+    grid = tuple(draw(st.sampled_from([1, 3, 7, 8, 13, 14])) for _ in range(2))
+    extent = tuple(draw(st.integers(1, 5)) for _ in range(2))
+    taps = noise((draw(st.integers(1, 3)), 1, 1, *extent), draw(st.integers(0, 99)))
+    numbers = st.tuples(*[st.tuples(st.integers(0, 6), st.integers(0, 6))] * 2)
+    how = {
+        "boundary": draw(MODES),
+        "operation": draw(st.sampled_from(["convolve", "correlate"])),
+        "padding": draw(st.sampled_from(["same", "same", "valid", "full", draw(numbers)])),
+        "dilation": draw(st.sampled_from([1, 1, 2])) if max(extent) < 4 else 1,
+    }
+    return taps, grid, how
+
+
+@settings(max_examples=150, deadline=None)
+@given(plain_cases())
+def test_the_opencv_engine(cv2: Any, case: Any) -> None:
+    checked(case, "opencv")
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(np.float32, 11), (np.float64, 7)])
+def test_opencv_keeps_the_bound_of_a_plain_sum(cv2: Any, dtype: Any, size: int) -> None:
+    """The largest kernels that it is given; transforms would miss this bound by far."""
+    taps, u = noise((1, 1, 1, size, size), 5, dtype).astype(float), np.finfo(dtype).eps / 2
+    A = operator(taps, (60, 50), "opencv", dtype=dtype, operation="correlate", boundary="reflect")
+    x = (noise((1, 60, 50), 6) * np.logspace(-6, 6, 50)).astype(dtype)
+    S, wide = A.to_sparse().astype(np.longdouble).toarray(), x.ravel().astype(np.longdouble)
+    n = size * size + 1
+    assert np.all(abs(A.forward(x).ravel() - S @ wide) <= n * u / (1 - n * u) * (abs(S) @ abs(wide)))
+
+
+def test_opencv_gives_its_threads_back_and_the_same_bits_with_any(cv2: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, kernel, before = noise((700, 600), 1, np.float32), noise((7, 7), 2), cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        found = []
+        for count in (1, 2, 2, 5):
+            monkeypatch.setattr(process.policy, "threads", count)
+            found.append(convtool.convolve(x, kernel, engine="opencv", boundary="reflect"))
+            assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
+    for each in found[1:]:
+        np.testing.assert_array_equal(each, found[0])
+
+
+def test_opencv_is_chosen_where_it_is_installed_and_its_import_pays(cv2: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(noise((7, 7)), (2048, 2048)) == "opencv"
+    assert chosen(noise((31, 31)), (2048, 2048)) == "blocks"
+    monkeypatch.setattr(process.policy, "one_shot", True)
+    assert chosen(noise((7, 7)), (512, 512)) == "direct"
+
+
+def test_what_opencv_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, kernel = np.ones((20, 20), np.float32), np.ones((3, 3))
+    with pytest.raises(SettingError, match=r"engine opencv is for kernels of two axes .* at stride 1: use auto"):
+        convtool.convolve(x, kernel, engine="opencv", stride=2)
+    with pytest.raises(SettingError, match=r"span fewer than 130 samples in float32: use auto"):
+        convtool.convolve(x, np.ones((12, 12)), engine="opencv")
+    monkeypatch.setattr(opencv, "is_installed", lambda: False)
+    with pytest.raises(SettingError, match=r"engine opencv is not installed \(pip install 'convtool\[fast\]'\)"):
+        convtool.convolve(x, kernel, engine="opencv")
 
 
 # The choice -----------------------------------------------------------------------------------------------------------
@@ -228,6 +324,13 @@ def chosen(kernel: np.ndarray, shape: tuple[int, ...], **how: Any) -> str:
     return operator(kernel.reshape(1, 1, 1, *kernel.shape), shape, "auto", dtype=np.float32, **how).engine_name
 
 
+@pytest.fixture
+def base_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the extra `fast` were not installed."""
+    monkeypatch.setattr(opencv, "is_installed", lambda: False)
+
+
+@pytest.mark.usefixtures("base_install")
 def test_each_engine_has_work_for_which_it_is_chosen() -> None:
     assert chosen(noise((3, 3)), (2048, 2048)) == "direct"
     assert chosen(np.outer(*[np.hanning(33)[1:-1]] * 2), (2048, 2048)) == "separable"
@@ -238,8 +341,9 @@ def test_each_engine_has_work_for_which_it_is_chosen() -> None:
     assert chosen(sparse, (2048, 2048)) == "direct"
 
 
+@pytest.mark.usefixtures("base_install")
 def test_the_choice_follows_the_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    dear = {"direct": ["multiply_add", "product", "sample"], "blocks": ["block"], "fft": ["transform"]}
+    dear = {"direct": ["multiply_add", "sample"], "blocks": ["block"], "fft": ["transform"]}
     for engine, names in dear.items():
         cheap = costs.Costs(**dict.fromkeys(names, 1e-09) | ({"spectral": 0.0} if engine != "direct" else {}))
         monkeypatch.setattr(costs, "current", lambda: cheap)  # noqa: B023
@@ -247,7 +351,7 @@ def test_the_choice_follows_the_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_predicted_times_grow_with_the_work() -> None:
-    taps, grid = noise((1, 1, 1, 9, 9)), (300, 400)
+    taps, grid = noise((1, 1, 1, 7, 7)), (300, 400)
     geometry = operator(taps, grid, "auto").geometry
     small_times = engines.times(taps, geometry, 1, np.dtype(np.float32))
     double = engines.times(taps, geometry, 1, np.dtype(np.float64))
@@ -261,13 +365,18 @@ def test_a_block_fits_the_cache_and_the_kernel() -> None:
     for outputs, span, channels in itertools.product(
         [(2048, 2048), (100, 3000), (31,), (40, 50, 60)], (0, 4, 30), (1, 32)
     ):
-        reach = (span,) * len(outputs)
-        grid = blocks.block_grid(outputs, reach, channels)
+        reach, ones = (span,) * len(outputs), (1,) * len(outputs)
+        extent = tuple(span + 1 for _ in outputs)
+        geometry = Geometry(outputs, extent, "zero", tuple((0, span) for _ in outputs), ones, ones)
+        grid = blocks.block_grid(geometry, channels, channels)
         assert all(b > r for b, r in zip(grid, reach, strict=True))
-        fits = math.prod(grid) * channels <= blocks._CACHED
-        assert fits or math.prod(2 * r + 2 for r in reach) * channels > blocks._CACHED / 4
-        whole = blocks.cost(tuple(map(fft.fast_length, np.add(outputs, reach).tolist())), outputs, reach)
-        assert not fits or blocks.cost(grid, outputs, reach) < 3 * whole
+        most = blocks._CACHED if channels == 1 else blocks._MIXED
+        fits = math.prod(grid) * channels <= most
+        assert fits or math.prod(2 * r + 2 for r in reach) * channels > most / 4
+        whole = tuple(map(fft.fast_length, np.add(outputs, reach).tolist()))
+        assert not fits or blocks.cost(grid, geometry, channels, channels) < 3 * blocks.cost(
+            whole, geometry, channels, channels
+        )
 
 
 # Threads --------------------------------------------------------------------------------------------------------------
@@ -284,7 +393,7 @@ def test_work_comes_back_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_numbers_of_threads_of_blas_are_given_back() -> None:
-    blas.routines(np.dtype(float))
+    __import__("scipy.linalg.cython_blas")
     controls = blas._controls()
     if len(controls) < 2:
         pytest.skip("NumPy or SciPy has another BLAS than the OpenBLAS of its wheels")
@@ -304,17 +413,3 @@ def test_the_numbers_of_threads_of_blas_are_given_back() -> None:
     finally:
         for (_, limit), count in zip(controls, before, strict=True):
             limit(count)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_blas_routines(dtype: Any) -> None:
-    routines, x, y = blas.routines(np.dtype(dtype)), noise((3, 50), 1, dtype), noise((4, 40), 2, dtype)
-    expected, item = y.copy(), x.itemsize
-    expected[1, :30] += 2.5 * x[0, 7:37] - 0.5 * x[2, 1:31]
-    terms = [(routines.number(2.5), x.ctypes.data + 7 * item), (routines.number(-0.5), x.ctypes.data + 101 * item)]
-    routines.add_scaled(30, terms, y[1].ctypes.data)
-    np.testing.assert_allclose(y, expected, rtol=1e-6)
-    matrix = noise((4, 3), 3, dtype)
-    expected[:, :20] += matrix @ x[:, 5:25]
-    routines.add_product(matrix, x.ctypes.data + 5 * item, 50, y.ctypes.data, 40, 20)
-    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)

@@ -24,7 +24,8 @@ ROOT = Path(convtool.__file__).parent
 ABOVE = ("images", "report", "cli", "files", "wisdom", "memory")  # what knows users, files, codecs and the machine
 FOUNDATION = (
     *("errors", "axes", "kernel", "boundary", "geometry", "process", "costs", "libraries", "fft", "blas"),
-    *("direct", "separable", "blocks", "passes", "spectral", "engines", "entries", "operators"),
+    *("scratch", "products", "opencv", "direct", "separable", "blocks", "passes", "spectral", "engines", "entries"),
+    "operators",
 )
 FFT_LIBRARIES = ("pyfftw", "numpy.fft", "scipy.fft", "scipy.fftpack")
 CODECS = ("imageio", "tifffile", "PIL", "astropy", "imagecodecs")

@@ -69,7 +69,7 @@ PrecisionOption = Annotated[
     Literal["auto", "single", "double"], typer.Option("--precision", help="Computing precision; auto: by the image.")
 ]
 EngineOption = Annotated[
-    Literal["auto", "direct", "separable", "blocks", "fft"],
+    Literal["auto", "direct", "separable", "blocks", "fft", "opencv"],
     typer.Option("--engine", help="How to compute; auto: the fastest."),
 ]
 ThreadsOption = Annotated[

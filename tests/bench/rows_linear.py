@@ -170,7 +170,7 @@ def small(size: int) -> Row:
         floors=(memory_pass((SIDE, SIDE)),),
         targets=(
             Target(3, "OpenCV", (_OPENCV,)),
-            Target(1.2, "OpenCV, compiled", (_OPENCV,), needs=("numba",)),
+            Target(1.2, "OpenCV, compiled", (_OPENCV,), needs=("cv2",)),
             Target(0.5, "all others", but=(_OPENCV,)),
         ),
         difference=inside(size // 2),
