@@ -22,6 +22,7 @@ from convtool.observation import UNKNOWN
 from convtool.operators import Convolution
 
 PRECISIONS = ("auto", "single", "double")
+_AT_ONCE = 1 << 17  # samples that a core has in its cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,6 +208,12 @@ def check_image(x: np.ndarray) -> None:
         raise DataError(
             f"the image holds {int(bad.sum())} NaN or infinite values, the first at index {first}: fill them first"
         )
+
+
+def _is_finite(x: np.ndarray) -> bool:
+    """Whether all are: NaN would be the least and the greatest. Each part is read from memory once."""
+    parts = np.array_split(x.reshape(-1), -(-x.size // _AT_ONCE)) if x.flags.c_contiguous else [x]
+    return all(math.isfinite(part.min()) and math.isfinite(part.max()) for part in parts)
 
 
 def _checked_dtype(x: np.ndarray, kernel: np.ndarray, precision: str) -> np.dtype:
