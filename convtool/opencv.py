@@ -26,12 +26,13 @@ from typing import Any
 
 import numpy as np
 
-from convtool import boundary, process
+from convtool import boundary, process, scratch
 from convtool.errors import SettingError
 from convtool.geometry import Geometry
 
 IMPORT = 8e7  # nanoseconds of importing OpenCV
 _FEWEST_BY_TRANSFORM = {"float32": 130, "float64": 50}  # samples of a kernel from which on OpenCV transforms
+_BAND = 1 << 19  # samples of a band of rows
 _BORDERS = {
     "zero": "BORDER_CONSTANT",
     "edge": "BORDER_REPLICATE",
@@ -72,10 +73,23 @@ class OpenCVEngine:
                     border = getattr(cv2, _BORDERS[mode])
                     cv2.filter2D(np.ascontiguousarray(x[n, g, 0]), -1, kernel, target, anchor, 0, border)
                 else:
-                    extended = boundary.extend(x[n, g, 0], margins, mode)
-                    found = cv2.filter2D(extended, -1, kernel, None, (0, 0), 0, cv2.BORDER_CONSTANT)
-                    target[...] = found[tuple(slice(n) for n in target.shape)]
+                    _in_bands(cv2, x[n, g, 0], kernel, margins, mode, target)
         return out
+
+
+def _in_bands(
+    cv2: Any, x: np.ndarray, kernel: np.ndarray, margins: boundary.Margins, mode: str, target: np.ndarray
+) -> None:
+    """The sums for an image extended by margins, a band of rows at a time, so that it is never whole in memory."""
+    (above, _), (before, after) = margins
+    width = before + x.shape[1] + after
+    most = max(_BAND // width, 1)
+    for first in range(0, len(target), most):
+        count = min(most, len(target) - first)
+        band, found = (scratch.array(name, (count + len(kernel) - 1, width), x.dtype) for name in ("band", "found"))
+        boundary.piece(x, (first - above, -before), mode, band)
+        cv2.filter2D(band, -1, kernel, found, (0, 0), 0, cv2.BORDER_CONSTANT)
+        target[first : first + count] = found[:count, : target.shape[1]]
 
 
 def is_installed() -> bool:
