@@ -33,7 +33,7 @@ from convtool.spectral import SpectralEngine
 
 NAMES = ("direct", "separable", "blocks", "fft", "opencv")
 _SPECTRAL = 1.0  # nanoseconds of a complex product and its traffic; little beside the transforms
-_PRODUCTS = 5  # of the direct engine, that take as long as a call of an engine, with what is prepared for them
+_PRODUCTS = 6  # of the direct engine, that take as long as a call of an engine, with what is prepared for them
 _LEAST = 1e-4  # nanoseconds: nothing costs nothing
 _TRIALS = 7
 _MOST_TAPS_SPLIT = 1 << 14  # kernels of more taps are not split: that itself would take longer than a transform
@@ -84,7 +84,7 @@ def times(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype) -
     outputs = math.prod(geometry.outputs)
     each, stacks = products.work((taps != 0).any(axis=(0, 1, 2)), geometry.stride, geometry.dilation, o, i)
     found = {"direct": (costs.multiply_add * each + costs.sample * max(o, i)) * outputs}
-    calls = {"direct": 1 + stacks / _PRODUCTS, "separable": float(len(geometry.grid))}
+    calls = {"direct": 1.5 + stacks / _PRODUCTS, "separable": float(len(geometry.grid))}
     if not opencv.obstacle(taps, geometry, dtype):
         found["opencv"] = (2 * costs.multiply_add * taps[0].size + 0.7 * costs.sample) * outputs
         calls["opencv"] = 0.3
