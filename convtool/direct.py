@@ -36,6 +36,7 @@ _BLOCK = 1 << 19  # samples of outputs that are summed up at once: fewer make th
 _FEWER = 8  # but so many times fewer where channels mix, with more work to each
 _LARGEST = 1 << 20  # samples of a block, all channels
 _PLANE = 1 << 14  # samples of an image that is taken by itself, of many along an axis
+_PARTED = 1 << 18  # samples of an image whose inside is told from its borders
 _THREADED = 1 << 18  # multiply-adds below which a second thread costs more than it saves
 _OVERLAP = 2  # rows of a block are at least a kernel's reach over this, so that little is extended twice
 
@@ -134,7 +135,7 @@ def _compute(sums: list[_Sum]) -> None:
 def _parts(each: _Sum) -> list[_Sum]:
     """A sum of an image of one channel as its inside, which is read where it lies, and the borders around it."""
     is_plain = len(each.signal) == 1 and each.signal.ndim == 3 and set(each.stride) == {1}
-    if not is_plain or not each.signal.flags.c_contiguous or each.out[0].size < _PLANE:
+    if not is_plain or not each.signal.flags.c_contiguous or each.out[0].size < _PARTED:
         return [each]
     ranges = []
     for n, m, reach, count in zip(each.signal.shape[1:], each.margins, each.reach, each.out.shape[1:], strict=True):

@@ -33,7 +33,8 @@ from convtool.separable import SeparableEngine
 NAMES = ("direct", "separable", "blocks", "fft", "opencv")
 _SPECTRAL = 1.0  # nanoseconds of a complex product and its traffic; little beside the transforms
 _KERNEL = 0.5  # of a transform: the columns of a kernel's spectrum alone, where channels do not mix
-_PRODUCTS = 5  # of the direct engine, that take as long as a call of an engine, with what is prepared for them
+_PRODUCTS = 6  # of the direct engine, that take as long as a call of an engine, with what is prepared for them
+_NOTHING = 0.1  # milliseconds that no choice depends on
 _LEAST = 1e-4  # nanoseconds: nothing costs nothing
 _TRIALS = 7
 _MOST_TAPS_SPLIT = 1 << 14  # kernels of more taps are not split: that itself would take longer than a transform
@@ -73,8 +74,13 @@ def build(name: str, taps: np.ndarray, geometry: Geometry, dtype: np.dtype, plan
 
 def fastest(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype) -> str:
     """The name of the engine that should take the least time."""
-    found = times(taps, geometry, batch, dtype)
-    return min(found, key=lambda name: found[name])
+    return preferred(times(taps, geometry, batch, dtype))
+
+
+def preferred(found: dict[str, float]) -> str:
+    """The engine that takes the least of these times; direct, exact in integers, where it takes hardly more."""
+    best = min(found, key=lambda name: found[name])
+    return "direct" if found["direct"] <= found[best] + _NOTHING else best
 
 
 def times(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype) -> dict[str, float]:
@@ -84,7 +90,7 @@ def times(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype) -
     outputs = math.prod(geometry.outputs)
     each, stacks = products.work((taps != 0).any(axis=(0, 1, 2)), geometry.stride, geometry.dilation, o, i)
     found = {"direct": (costs.multiply_add * each + costs.sample * max(o, i)) * outputs}
-    calls = {"direct": 1 + stacks / _PRODUCTS, "separable": float(len(geometry.grid))}
+    calls = {"direct": 1.5 + stacks / _PRODUCTS, "separable": float(len(geometry.grid))}
     if not opencv.obstacle(taps, geometry, dtype):
         found["opencv"] = (2 * costs.multiply_add * taps[0].size + 0.7 * costs.sample) * outputs
         calls["opencv"] = 0.3

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -200,9 +199,7 @@ def check_image(x: np.ndarray) -> None:
         raise DataError(f"the image has dtype {x.dtype}, expected real numbers (integers or floats)")
     if x.size == 0:
         raise DataError(f"the image is empty (shape {axes_.spelled(x.shape)})")
-    if x.dtype.kind == "f" and not (
-        math.isfinite(x.min()) and math.isfinite(x.max())
-    ):  # NaN is both; no array of flags
+    if x.dtype.kind == "f" and not _is_finite(x):
         bad = ~np.isfinite(x)
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         raise DataError(
@@ -213,7 +210,7 @@ def check_image(x: np.ndarray) -> None:
 def _is_finite(x: np.ndarray) -> bool:
     """Whether all are: NaN would be the least and the greatest. Each part is read from memory once."""
     parts = np.array_split(x.reshape(-1), -(-x.size // _AT_ONCE)) if x.flags.c_contiguous else [x]
-    return all(math.isfinite(part.min()) and math.isfinite(part.max()) for part in parts)
+    return all(np.isfinite(part.min()) and np.isfinite(part.max()) for part in parts)
 
 
 def _checked_dtype(x: np.ndarray, kernel: np.ndarray, precision: str) -> np.dtype:

@@ -110,8 +110,8 @@ class Plan:
         """Which way takes less work."""
         if len(self.reach) > 2 or self.channels != (1, 1):
             return False
-        lines = np.unique(np.column_stack([self.phases, self.places[:, :-1]]), axis=0)
-        gathered = gathered_work(len(np.unique(lines[:, 0])), len(lines), self.reach[-1])
+        lines = {*zip(self.phases.tolist(), *self.places[:, :-1].T.tolist(), strict=True)}
+        gathered = gathered_work(len({phase for phase, *_ in lines}), len(lines), self.reach[-1])
         return gathered < stacked_work(len(self.places), len(self.stacks), self.channels)
 
     def columns(self, count: int) -> int:

@@ -123,7 +123,7 @@ from convtool import direct
 right = direct._phases
 def wrong(each, first, rows):
     phases = right(each, first, rows)
-    phases[:, :, 1::3] = phases[:, ::-1, 1::3].copy()
+    phases[:, 1::3] = phases[::-1, 1::3].copy()
     return phases
 direct._phases = wrong
 """,

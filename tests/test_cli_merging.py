@@ -243,7 +243,9 @@ def test_advice_counts_multiply_adds_or_transforms(tmp_path: Path) -> None:
     expected[("gaussian:sigma=2", "box:size=3")] = "use the merge"
     for kernels, advice in expected.items():
         names = [name if ":" in name else f"{name}.npy" for name in kernels]
-        outcome = succeed("merge-kernels", *names, "--report", "r.json", "-o", "m.npy", cwd=tmp_path)
+        outcome = succeed(
+            "merge-kernels", *names, "--image-shape", "1024,1024", "--report", "r.json", "-o", "m.npy", cwd=tmp_path
+        )
         found = report(tmp_path / "r.json")["result"]
         assert found["advice"].endswith(advice) or f": {advice} " in found["advice"]
         assert ("FFT" in found["advice"]) == (kernels[0] == "big")

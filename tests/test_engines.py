@@ -91,7 +91,7 @@ def small(**settings: Any) -> Iterator[None]:
     """Three threads, and blocks so small that a small image has many; `settings` are of the module direct."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process.policy, "threads", 3)
-        for name, value in ({"_BLOCK": 12, "_THREADED": 0, "_PLANE": 1} | settings).items():
+        for name, value in ({"_BLOCK": 12, "_THREADED": 0, "_PLANE": 1, "_PARTED": 1} | settings).items():
             patch.setattr(direct, name, value)
         yield
 
