@@ -37,6 +37,7 @@ _PRODUCTS = 6  # of the direct engine, that take as long as a call of an engine,
 _NOTHING = 0.2  # milliseconds that no choice depends on
 _LEAST = 1e-4  # nanoseconds: nothing costs nothing
 _TRIALS = 7
+_PLANES = 100  # that an engine is timed as if for: as many earn back every import and kept spectrum
 _MOST_TAPS_SPLIT = 1 << 14  # kernels of more taps are not split: that itself would take longer than a transform
 
 
@@ -137,7 +138,7 @@ def measured() -> Costs:
     geometry = _geometry(wide, x)
     grid = blocks.block_grid(geometry, 1, 1)
     block = _timed("blocks", wide, x) / (2 * blocks.cost(grid, geometry, 1, 1))
-    transform = (_timed("fft", wide, x) - _SPECTRAL * samples / 2) / (2 * fft.cost((side, side)))
+    transform = (_timed("fft", wide, x) - _SPECTRAL * samples) / (2 * fft.cost((side, side)))
     return Costs(
         multiply_add=max(multiply_add, _LEAST),
         sample=max((short - call) / samples - less * multiply_add, _LEAST),
@@ -150,7 +151,7 @@ def measured() -> Costs:
 
 def _timed(name: str, taps: np.ndarray, x: np.ndarray) -> float:
     """Nanoseconds of one correlation, the least of several; spectra and plans are made before."""
-    engine, found = build(name, taps, _geometry(taps, x), x.dtype, 2), math.inf
+    engine, found = build(name, taps, _geometry(taps, x), x.dtype, _PLANES), math.inf
     for _ in range(_TRIALS):
         start = time.perf_counter_ns()
         engine.forward(x)
