@@ -37,7 +37,9 @@ import numpy as np
 from convtool import blas, boundary, fft, process, scratch, spectral
 from convtool.geometry import Geometry
 
-_CACHED = 640 * 640  # samples of a block, all of its input channels together: it and its spectrum stay in the cache
+_CACHED = 512 * 512  # samples of a block, all of its input channels together: it and its spectrum stay in the cache
+_THREADS = 4  # that blocks are cut for; however many a machine has, since results must not depend on it
+_CALLED = 1.5e6  # of calling on threads, in multiply-adds
 OVERHEAD = 2e5  # of a block, in multiply-adds: calls, copies, waiting for the interpreter
 _MIXED = 1 << 16  # the same where channels mix: a thread has several, and their transposed spectra beside them
 _KEPT = 1 << 26  # samples of all spectra of a kernel whose channels mix
@@ -55,7 +57,6 @@ class BlocksEngine:
 
     def __init__(self, taps: np.ndarray, geometry: Geometry, dtype: np.dtype) -> None:
         self.taps, self.geometry, self.dtype = taps, geometry, np.dtype(dtype)
-        self._dense = dense(geometry)
         self._mixes = taps.shape[1:3] != (1, 1)
         self.block = block_grid(geometry, *taps.shape[1:3])
         self._transform = fft.block_transform(self.block, self.dtype)
@@ -63,20 +64,20 @@ class BlocksEngine:
     def forward(self, x: np.ndarray) -> np.ndarray:
         """[n, g, o, *outputs] of x [n, g, i, *grid]."""
         geometry = self.geometry
-        out = np.empty((*x.shape[:2], self.taps.shape[1], *self._dense), self.dtype)
+        out = np.empty((*x.shape[:2], self.taps.shape[1], *geometry.dense), self.dtype)
         starts = tuple(-before for before, _ in geometry.padding)
         self._compute(x, starts, geometry.boundary, self._spectra, out)
         if set(geometry.stride) == {1}:
             return out
-        return np.ascontiguousarray(out[..., *_every(geometry)])
+        return np.ascontiguousarray(out[:, :, :, *geometry.strided])
 
     def adjoint(self, y: np.ndarray) -> np.ndarray:
         """[n, g, i, *grid] of y [n, g, o, *outputs]."""
         geometry = self.geometry
         spread = y
         if set(geometry.stride) != {1}:
-            spread = np.zeros((*y.shape[:3], *self._dense), self.dtype)
-            spread[..., *_every(geometry)] = y
+            spread = np.zeros((*y.shape[:3], *geometry.dense), self.dtype)
+            spread[:, :, :, *geometry.strided] = y
         is_cut = geometry.boundary == "zero" or geometry.is_circulant  # no margin is folded into the frame
         out = np.empty(
             (*y.shape[:2], self.taps.shape[2], *(geometry.grid if is_cut else geometry.extended)), self.dtype
@@ -211,44 +212,43 @@ def _product(fourier: np.ndarray, taps: np.ndarray) -> np.ndarray:
     return out
 
 
-def dense(geometry: Geometry) -> tuple[int, ...]:
-    """How many outputs there would be at stride 1."""
-    return tuple(e - r for e, r in zip(geometry.extended, geometry.span, strict=True))
-
-
-def _every(geometry: Geometry) -> Any:
-    """Which of the dense outputs are outputs."""
-    rows = zip(geometry.outputs, geometry.stride, strict=True)
-    return tuple(slice(0, (count - 1) * s + 1, s) for count, s in rows)
-
-
 @functools.lru_cache(256)
 def block_grid(geometry: Geometry, o: int, i: int) -> tuple[int, ...]:
     """The block that correlates at the least cost, of those that fit the cache, for taps [g, o, i, *extent].
 
     Where a kernel's span leaves none that fits, the smallest of reasonable use: twice the span.
     """
-    span = geometry.span
-    most = [fft.fast_length(n + r) for n, r in zip(dense(geometry), span, strict=True)]
-    axes = [
-        [b for b in sorted({_length(e) for e in range(12, 80)} | {whole}) if r < b <= whole]
-        for r, whole in zip(span, most, strict=True)
-    ]
-    grids = list(itertools.product(*axes))
-    most_samples = _CACHED if o * i == 1 else min(_MIXED, _KEPT // min(o, i))
-    fitting = [grid for grid in grids if math.prod(grid) * max(o, i) <= most_samples]
-    least = [tuple(min(fft.fast_length(2 * r + 1), whole) for r, whole in zip(span, most, strict=True))]
-    return min(fitting or least, key=lambda grid: (cost(grid, geometry, o, i), grid))
+    axes = [_lengths(n, r) for n, r in zip(geometry.dense, geometry.span, strict=True)]
+    most = _CACHED if o * i == 1 else min(_MIXED, _KEPT // min(o, i))
+    grids = np.ix_(*axes)  # all at once
+    found = cost(grids, geometry, o, i) + _idle(grids, geometry, o, i)
+    found = np.where(math.prod(grids) * max(o, i) <= most, found, np.inf)
+    if np.isinf(found.min()):
+        return tuple(min(fft.fast_length(2 * r + 1), each[0]) for r, each in zip(geometry.span, axes, strict=True))
+    return tuple(each[place] for each, place in zip(axes, np.unravel_index(found.argmin(), found.shape), strict=True))
 
 
-@functools.cache
-def _length(eighths: int) -> int:
-    """Fast lengths about a quarter of an octave apart: 8, 10, 12, 14, 16, 20 ..."""
-    return fft.fast_length(round(2 ** (eighths / 4)))
+def _lengths(outputs: int, span: int) -> list[int]:
+    """Lengths of a block that share so many outputs evenly among a number of them, the longest first."""
+    parts = {round(2 ** (third / 3)) for third in range(3 * outputs.bit_length())}
+    found = {fft.fast_length(-(-outputs // count) + span) for count in parts}
+    return sorted(found, reverse=True)
 
 
-def cost(grid: Sequence[int], geometry: Geometry, o: int, i: int) -> float:
-    """Of all blocks there, or back, in multiply-adds as `fft.cost` counts; where channels mix, half of all work."""
+def _idle(grid: Sequence[Any], geometry: Geometry, o: int, i: int) -> Any:
+    """What is lost, as `cost` counts, while threads wait for the last block, and by calling on them at all.
+
+    Nothing where channels mix: blocks are then small, and many.
+    """
+    blocks = count(grid, geometry)
+    return fft.cost(grid) * (-blocks % _THREADS) + _CALLED * (blocks > 1) if o * i == 1 else 0
+
+
+def cost(grid: Sequence[Any], geometry: Geometry, o: int, i: int) -> Any:
+    """Of all blocks there, or back, in multiply-adds as `fft.cost` counts; where channels mix, half of all work.
+
+    The lengths of a block may be arrays, of the blocks to be compared.
+    """
     blocks = count(grid, geometry)
     transforms = (o + i) / 2 * fft.cost(grid) * blocks
     if o * i == 1:
@@ -257,13 +257,13 @@ def cost(grid: Sequence[int], geometry: Geometry, o: int, i: int) -> float:
     return _GATHERED * transforms + _MULTIPLY * o * i * products + _BLOCK * blocks
 
 
-def _fourier_work(grid: Sequence[int], extent: Sequence[int]) -> float:
+def _fourier_work(grid: Sequence[Any], extent: Sequence[int]) -> Any:
     """Multiply-adds of `_matrices` for one pair of channels."""
     half = fft.half(grid)
     return sum(math.prod(half[axis:]) * math.prod(extent[: axis + 1]) for axis in range(len(grid)))
 
 
-def count(grid: Sequence[int], geometry: Geometry) -> int:
+def count(grid: Sequence[Any], geometry: Geometry) -> Any:
     """How many blocks a geometry's outputs take."""
-    rows = zip(grid, dense(geometry), geometry.span, strict=True)
+    rows = zip(grid, geometry.dense, geometry.span, strict=True)
     return math.prod(-(-n // (b - r)) for b, n, r in rows)

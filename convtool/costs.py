@@ -23,10 +23,10 @@ class Costs:
     product; call: of one call of an engine, whatever it does
     """
 
-    multiply_add: float = 0.012
-    sample: float = 0.65
+    multiply_add: float = 0.02
+    sample: float = 1.0
     transform: float = 0.14
-    block: float = 0.125
+    block: float = 0.11
     spectral: float = 1.0
     call: float = 130_000.0
 

@@ -49,12 +49,16 @@ def _odd_lengths() -> list[int]:
     )
 
 
-def cost(shape: Sequence[int]) -> float:
-    """Relative time of one transform on a grid: n log2 n, with prime factors above 13 several times dearer."""
-    return math.prod(shape) * sum(_cost_per_sample(n) for n in shape)
+def cost(shape: Sequence[Any]) -> Any:
+    """Relative time of one transform on a grid: n log2 n, with prime factors above 13 several times dearer.
+
+    Lengths may be arrays, of the grids to be compared.
+    """
+    each = [np.vectorize(_cost_per_sample)(n) if isinstance(n, np.ndarray) else _cost_per_sample(n) for n in shape]
+    return math.prod(shape) * sum(each)
 
 
-@functools.lru_cache(256)
+@functools.lru_cache(1024)
 def _cost_per_sample(n: int) -> float:
     total, factor = 0.0, 2
     while n > 1:

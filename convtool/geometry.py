@@ -59,6 +59,17 @@ class Geometry:
         return tuple((e - span - 1) // s + 1 if e > span else 0 for e, span, s in rows)
 
     @property
+    def dense(self) -> tuple[int, ...]:
+        """Number of outputs on each axis that there would be at stride 1."""
+        return tuple(e - span for e, span in zip(self.extended, self.span, strict=True))
+
+    @property
+    def strided(self) -> tuple[slice, ...]:
+        """Which of the dense outputs are outputs."""
+        rows = zip(self.outputs, self.stride, strict=True)
+        return tuple(slice(0, (count - 1) * s + 1, s) for count, s in rows)
+
+    @property
     def is_circulant(self) -> bool:
         """Whether the operator is diagonal in the Fourier basis: periodic, stride 1, as many outputs as inputs."""
         return self.boundary == "periodic" and set(self.stride) == {1} and self.outputs == self.grid

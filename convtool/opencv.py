@@ -19,9 +19,7 @@ import functools
 import importlib.util
 import math
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,7 +63,8 @@ class OpenCVEngine:
         grid = x.shape[3:]
         out = np.empty((*x.shape[:3], *(n + sum(m) - r for n, m, r in zip(grid, margins, reach, strict=True))), x.dtype)
         is_same = out.shape[3:] == grid and mode in _BORDERS
-        with _threads() as cv2:
+        cv2 = _cv2()
+        with _our_threads:
             for n, g in np.ndindex(x.shape[:2]):
                 kernel, target = taps[g % len(taps)], out[n, g, 0]
                 if is_same:
@@ -118,25 +117,19 @@ def checked(taps: np.ndarray, geometry: Geometry, dtype: np.dtype) -> None:
         raise SettingError(f"engine opencv {why}: use auto, direct, blocks or fft")
 
 
-_lock = threading.Lock()
-_inside = _before = 0
+def _take_threads() -> Callable[[], None]:
+    cv2 = _cv2()
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(process.threads())
+    return lambda: cv2.setNumThreads(before)
 
 
-@contextmanager
-def _threads() -> Iterator[Any]:
-    """OpenCV, which within has the threads of the process; may be nested."""
-    global _inside, _before
+_our_threads = process.Change(_take_threads)
+
+
+@functools.cache
+def _cv2() -> Any:
+    """OpenCV, imported when it first computes."""
     import cv2
 
-    with _lock:
-        if not _inside:
-            _before = cv2.getNumThreads()
-            cv2.setNumThreads(process.threads())
-        _inside += 1
-    try:
-        yield cv2
-    finally:
-        with _lock:
-            _inside -= 1
-            if not _inside:
-                cv2.setNumThreads(_before)
+    return cv2

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
-from convtool import engines, entries, fft, spectral
+from convtool import choice, engines, entries, fft, spectral
 from convtool.axes import spelled
 from convtool.errors import SettingError, listed
 from convtool.geometry import Geometry, Padding, resolve
@@ -148,7 +148,7 @@ class Convolution(LinearOperator):
         """The engine asked for, or the one predicted to be the fastest."""
         if self.engine != "auto":
             return self.engine
-        return engines.fastest(self.window.taps, self.geometry, self.batch * self.groups, self.dtype)
+        return choice.fastest(self.window.taps, self.geometry, self.batch * self.groups, self.dtype)
 
     @functools.cached_property
     def _runner(self) -> engines.Engine:

@@ -58,12 +58,19 @@ def threads() -> int:
 def usable_cpus() -> int:
     """CPUs in the process's affinity mask, or its control group's quota (rounded up) where that is less."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    return count if quota is None else min(count, quota) or 1
+
+
+@functools.cache
+def _quota() -> int | None:
+    """CPUs that the control group may use at a time; read once, since it would cost as much as a small convolution."""
     try:
         with open("/sys/fs/cgroup/cpu.max") as file:
             quota, period = file.read().split()
-        return min(count, math.ceil(int(quota) / int(period))) or 1
+        return math.ceil(int(quota) / int(period))
     except (OSError, ValueError):
-        return count
+        return None
 
 
 def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
@@ -98,6 +105,28 @@ def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
     for helper in started:
         helper.result()
     return [found[i] for i in range(len(items))]
+
+
+class Change:
+    """A change to the whole process that lasts while any thread is within; may be nested.
+
+    make: makes it, and returns what takes it back
+    """
+
+    def __init__(self, make: Callable[[], Callable[[], None]]) -> None:
+        self._make, self._lock, self._inside = make, threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._undo = self._make()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._undo()
 
 
 def waits() -> None:

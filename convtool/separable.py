@@ -18,11 +18,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convtool import products
+from convtool import blas, products
 from convtool.direct import DirectEngine
 from convtool.geometry import Geometry
 
 _MOST_TERMS = 8  # more passes than that were never the fastest way
+_LEFT = 1e-3  # of a kernel's largest tap
 
 
 class SeparableEngine:
@@ -47,7 +48,8 @@ def terms(kernel: np.ndarray, dtype: np.dtype) -> list[tuple[np.ndarray, ...]]:
     """Vectors, one an axis, of the products that sum up to a kernel of N axes within the rounding of a dtype."""
     if kernel.ndim == 1:
         return [(kernel,)]
-    U, s, V = np.linalg.svd(kernel.reshape(len(kernel), -1).astype(np.float64), full_matrices=False)
+    with blas.single_threaded():
+        U, s, V = np.linalg.svd(kernel.reshape(len(kernel), -1).astype(np.float64), full_matrices=False)
     tail = np.cumsum(s[::-1])[::-1]
     rank = int(np.count_nonzero(tail > np.finfo(dtype).eps / 2 * max(kernel.shape) * s[0]))
     return [(U[:, r] * s[r], *rest) for r in range(rank) for rest in terms(V[r].reshape(kernel.shape[1:]), dtype)]
@@ -63,17 +65,35 @@ def multiply_adds(taps: np.ndarray, geometry: Geometry, dtype: np.dtype) -> tupl
 
     None where channels mix or the terms are too many to pay.
     """
-    if taps.shape[1:3] != (1, 1) or taps.ndim < 5:
+    if taps.shape[1:3] != (1, 1) or taps.ndim < 5 or not all(_may_be_few(each[0, 0]) for each in taps):
         return None
-    most = [max((terms(each[0, 0], dtype) for each in taps), key=len)]
-    if not 0 < len(most[0]) <= _MOST_TERMS:
+    count = max(len(terms(each[0, 0], dtype)) for each in taps)
+    if not 0 < count <= _MOST_TERMS:
         return None
     total, grid = 0.0, list(geometry.grid)
     for axis in _order(geometry):
         grid[axis] = geometry.outputs[axis]
         line = np.ones([n if a == axis else 1 for a, n in enumerate(geometry.extent)], bool)
         total += products.work(line, geometry.stride, geometry.dilation)[0] * float(np.prod(grid))
-    return len(most[0]) * total, len(most[0]) * len(grid)
+    return count * total, count * len(grid)
+
+
+def _may_be_few(kernel: np.ndarray) -> bool:
+    """Whether a kernel's rank may be small: Gaussian elimination with complete pivots, a few steps of it.
+
+    What is left after as many steps as there may be terms is, for a kernel of that rank, rounding and the little that
+    may be dropped; much less than `_LEFT` of the largest tap. It takes a hundredth of a singular value decomposition.
+    """
+    rest = kernel.reshape(len(kernel), -1).astype(np.float64)
+    if min(rest.shape) <= _MOST_TERMS:
+        return True
+    largest = np.abs(rest).max()
+    for _ in range(_MOST_TERMS):
+        i, j = np.unravel_index(np.abs(rest).argmax(), rest.shape)
+        if not rest[i, j]:
+            return True
+        rest -= np.outer(rest[:, j], rest[i] / rest[i, j])
+    return bool(np.abs(rest).max() <= _LEFT * largest)
 
 
 def _order(geometry: Geometry) -> list[int]:

@@ -86,7 +86,7 @@ class SpectralEngine:
         """Which samples of the transform's grid are outputs."""
         rows = list(zip(self.geometry.outputs, self.geometry.stride, self.grid, strict=True))
         if all((count - 1) * s < n for count, s, n in rows):
-            return tuple(slice(0, (count - 1) * s + 1, s) for count, s, _ in rows)
+            return self.geometry.strided
         return np.ix_(*(np.arange(count) * s % n for count, s, n in rows))
 
     def _scattered(self, y: np.ndarray) -> np.ndarray:
@@ -193,9 +193,8 @@ def engine(taps: np.ndarray, geometry: Geometry, dtype: np.dtype, planes: int = 
 def route(geometry: Geometry) -> tuple[bool, tuple[int, ...]]:
     """(padded?, grid of the transform), the cheapest of the routes that are exact for this geometry."""
     if geometry.boundary == "zero":
-        last = [(count - 1) * s + 1 for count, s in zip(geometry.outputs, geometry.stride, strict=True)]
-        rows = zip(geometry.grid, geometry.padding, last, strict=True)
-        return False, tuple(fft.fast_length(max(n + max(margins), end)) for n, margins, end in rows)
+        rows = zip(geometry.grid, geometry.padding, geometry.strided, strict=True)
+        return False, tuple(fft.fast_length(max(n + max(margins), places.stop)) for n, margins, places in rows)
     padded = tuple(map(fft.fast_length, geometry.extended))
     if geometry.boundary != "periodic" or fft.cost(geometry.grid) > _PADDING_GAIN * fft.cost(padded):
         return True, padded

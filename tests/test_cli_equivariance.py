@@ -128,7 +128,7 @@ def wrong(each, first, rows):
 direct._phases = wrong
 """,
 }
-DIRECT = "from convtool import engines\nengines.fastest = lambda *_: 'direct'\n"
+DIRECT = "from convtool import choice\nchoice.fastest = lambda *_: 'direct'\n"
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convtool
-from convtool import blas, blocks, boundary, costs, direct, engines, fft, opencv, process, products, separable
+from convtool import blas, blocks, boundary, choice, costs, direct, fft, opencv, process, products, separable
 from convtool.errors import ConvtoolError, SettingError
 from convtool.geometry import Geometry
 from convtool.kernel import Kernel
@@ -353,9 +353,9 @@ def test_the_choice_follows_the_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_predicted_times_grow_with_the_work() -> None:
     taps, grid = noise((1, 1, 1, 7, 7)), (300, 400)
     geometry = operator(taps, grid, "auto").geometry
-    small_times = engines.times(taps, geometry, 1, np.dtype(np.float32))
-    double = engines.times(taps, geometry, 1, np.dtype(np.float64))
-    larger = engines.times(taps, operator(taps, (900, 1200), "auto").geometry, 1, np.dtype(np.float32))
+    small_times = choice.times(taps, geometry, 1, np.dtype(np.float32))
+    double = choice.times(taps, geometry, 1, np.dtype(np.float64))
+    larger = choice.times(taps, operator(taps, (900, 1200), "auto").geometry, 1, np.dtype(np.float32))
     for name, time in small_times.items():
         assert time < double[name] < larger[name]
     assert all(math.isfinite(time) and time > 0 for time in small_times.values())

@@ -352,6 +352,7 @@ def test_threads_keep_to_the_containers_quota(
         return io.StringIO(content)
 
     monkeypatch.setattr(process, "open", opened, raising=False)
+    monkeypatch.setattr(process, "_quota", process._quota.__wrapped__)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)), raising=False)
     assert process.usable_cpus() == expected
 

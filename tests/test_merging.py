@@ -1367,6 +1367,11 @@ def test_predicted_times_are_those_of_the_engines(monkeypatch: pytest.MonkeyPatc
     chain, merge = merge_kernels([row, row.T]).predicted((512, 512))
     assert {*chain.engines, *merge.engines} == {"direct"}
     assert merge.time < chain.time  # nine taps in one pass, not three in each of two
+    few, other = np.zeros((2, 9, 9))
+    few[[0, 1, 3, 6, 8], [2, 8, 5, 0, 4]] = other[[0, 2, 4, 5, 7], [7, 0, 3, 8, 2]] = 1
+    chain, merge = merge_kernels([few, other]).predicted((1024, 1024))
+    assert chain.engines == ("direct", "direct")
+    assert merge.time > 1.2 * chain.time  # transforms, or 25 taps, take longer than five taps in each of two
     chain, merge = merge_kernels([Layer(wide, stride=2), wide]).predicted((512, 512))
     assert chain.time < 1.5 * merge_kernels([wide, Layer(wide)]).predicted((512, 512))[0].time
 

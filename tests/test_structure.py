@@ -24,8 +24,8 @@ ROOT = Path(convtool.__file__).parent
 ABOVE = ("images", "report", "cli", "files", "wisdom", "memory")  # what knows users, files, codecs and the machine
 FOUNDATION = (
     *("errors", "axes", "kernel", "boundary", "geometry", "process", "costs", "libraries", "fft", "blas"),
-    *("scratch", "products", "opencv", "direct", "separable", "blocks", "passes", "spectral", "engines", "entries"),
-    "operators",
+    *("scratch", "products", "opencv", "direct", "separable", "blocks", "passes", "spectral", "engines", "choice"),
+    *("entries", "operators"),
 )
 FFT_LIBRARIES = ("pyfftw", "numpy.fft", "scipy.fft", "scipy.fftpack")
 CODECS = ("imageio", "tifffile", "PIL", "astropy", "imagecodecs")
@@ -33,7 +33,7 @@ SLOW = ("numpy", "scipy", "pyfftw", *CODECS, "rich")
 FUNCTION_LINES, COMMAND_LINES, MODULE_LINES = 50, 70, 300
 
 # (module, function, what): the CPUs that a container grants are known to a file alone.
-OPENS = {("convtool.process", "usable_cpus", "open")}
+OPENS = {("convtool.process", "_quota", "open")}
 
 
 @functools.cache

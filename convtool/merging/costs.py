@@ -1,7 +1,7 @@
 """What a chain of kernels costs: multiply-adds as they stand on paper, and the time that the engines should take.
 
 Paper counts taps. Where a kernel goes by FFT its taps cost nothing, so a merge with many more of them can be the faster
-one; whether it is, the constants say by which `convtool.engines` chooses an engine.
+one; whether it is, the constants say by which `convtool.choice` chooses an engine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convtool import engines
+from convtool import choice
 from convtool.merging import layers
 from convtool.merging.layers import Stage
 from convtool.operators import Convolution
@@ -49,7 +49,7 @@ def predicted(chain: Sequence[Stage], grid: Sequence[int], channels: int) -> Pre
 
 
 def _time(operator: Convolution) -> float:
-    """Of one image, in the unit of `convtool.engines.times`."""
+    """Of one image, in the unit of `convtool.choice.times`."""
     taps = operator.window.taps
-    times = engines.times(taps, operator.geometry, operator.groups / len(taps), operator.dtype)
+    times = choice.times(taps, operator.geometry, operator.groups / len(taps), operator.dtype)
     return operator.groups * times[operator.engine_name]

@@ -44,7 +44,7 @@ def run(
     """
     grids = [_shape(text) for text in shapes or ()]
     extent = None if margin is None else _shape(margin)
-    from convtool import costs, engines, fft, libraries, process, wisdom
+    from convtool import choice, costs, fft, libraries, process, wisdom
     from convtool.axes import spelled
     from convtool.cli.job import Job
     from convtool.spectral import padded_grid
@@ -60,7 +60,7 @@ def run(
         for grid in dict.fromkeys(grids):
             for dtype in dtypes:
                 fastest |= fft.measure(grid, dtype)
-        found = engines.measured()
+        found = choice.measured()
     planned = [spelled(grid) for grid in dict.fromkeys(grids)]
     job.report.result = {
         "planned": planned,
