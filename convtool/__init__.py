@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convtool.deconvolution import Solution, deconvolve
+    from convtool.deconvolution import deconvolve
     from convtool.deconvolution.solvers.inverses import batched_pinv
     from convtool.equivariance import verify_equivariance
     from convtool.gradients import edges, gradient
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from convtool.merging import Layer, merge_kernels
     from convtool.merging.splitting import split_kernel
     from convtool.pooling import max_pool, max_pool_indices, mean_pool, min_pool
+    from convtool.solution import Solution
     from convtool.windows import local, local_gradients, receptive_fields
 
 __version__ = "0.1.0"
@@ -29,7 +30,7 @@ _HOMES = {
     "convolve": "convtool.linear",
     "correlate": "convtool.linear",
     "deconvolve": "convtool.deconvolution",
-    "Solution": "convtool.deconvolution",
+    "Solution": "convtool.solution",
     "Inverse": "convtool.inversion",
     "inverse": "convtool.inversion",
     "batched_pinv": "convtool.deconvolution.solvers.inverses",

@@ -48,7 +48,7 @@ def test_the_log_is_in_the_report(folder: Path) -> None:
     result = report(folder / "r.json")["result"]
     rows = result["log"]
     assert result["stop"] == "made the 130 iterations that were asked for"
-    assert [row["iteration"] for row in rows[:20]] == list(range(20))
+    assert [row["iteration"] for row in rows[:8]] == [0, 1, 2, 3, 4, 5, 10, 15]
     assert len(rows) < 60
     assert rows[-1]["iteration"] >= 120
     falling = [row["i_divergence"] for row in rows] + [result["i_divergence"]]

@@ -16,6 +16,7 @@ import convtool
 from convtool import deconvolution
 from convtool.deconvolution import pinv, tikhonov, wiener
 from convtool.errors import ConvtoolError
+from convtool.solution import Solution
 
 METHODS = deconvolution.methods.names()
 
@@ -49,7 +50,7 @@ def blurred(x: np.ndarray, kernel: np.ndarray, operation: str = "convolve", orig
     return oracles.apply_loop(operation, x[None], kernel, origin=origin)[0]
 
 
-def periodic(y: np.ndarray, kernel: np.ndarray, **how: Any) -> deconvolution.Solution:
+def periodic(y: np.ndarray, kernel: np.ndarray, **how: Any) -> Solution:
     """The solution for data that are periodic; small or white ones do not tell that of themselves."""
     return convtool.deconvolve(y, kernel, boundary="periodic", **how)
 

@@ -20,12 +20,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import convtool
-from convtool.deconvolution import Solution
 from convtool.deconvolution.least_squares import Options
 from convtool.deconvolution.solvers import golub_kahan, one_step, progress, singular_values, stopping
 from convtool.errors import SettingError
 from convtool.kernel import Kernel
 from convtool.operators import Convolution
+from convtool.solution import Solution
 
 EPS = float(np.finfo(float).eps)
 DOMINANT = np.array([[0.1, 0.2, 0.0], [0.1, 1.0, 0.3], [0.0, 0.1, 0.0]])  # well conditioned at every boundary

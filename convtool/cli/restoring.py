@@ -25,9 +25,9 @@ from convtool.observation import UNKNOWN, observe
 if TYPE_CHECKING:
     from convtool.cli.job import Job
     from convtool.cli.writing import Destination
-    from convtool.deconvolution import Solution
     from convtool.images import Image
     from convtool.model import Model
+    from convtool.solution import Solution
 
 _UNEVEN = 0.4  # |ln| of a kernel's sum from which on the brightness of an image changes
 _MUCH_WORSE = 2.0  # errors of another method, in units of the result's, that are worth a note

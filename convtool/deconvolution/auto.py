@@ -18,7 +18,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convtool.deconvolution import Estimate
+from convtool.solution import Estimate
 
 if TYPE_CHECKING:
     import numpy as np

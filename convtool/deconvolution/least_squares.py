@@ -24,7 +24,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from convtool.deconvolution import Estimate, Stopped
+from convtool.solution import Estimate, Stopped
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convtool.deconvolution import Estimate, Stopped
+from convtool.solution import Estimate, Stopped
 
 if TYPE_CHECKING:
     import numpy as np

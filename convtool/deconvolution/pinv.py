@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from convtool.deconvolution import Estimate, Stop
+from convtool.solution import Estimate, Stop
 
 if TYPE_CHECKING:
     import numpy as np

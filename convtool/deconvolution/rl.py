@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from convtool.deconvolution import Estimate, Stopped
+from convtool.solution import Estimate, Stopped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,10 +69,11 @@ def solve(observation: Observation, options: Options) -> Estimate:
     stop = Stopped(last.reason, told)
     counts = {n for run in runs for n in run.snapshots}
     snapshots = {n: np.stack([run.snapshots.get(n, run.x) for run in runs]) for n in sorted(counts)}
-    metrics = _measured(runs, options) | _misfit(x, runs, observation)
+    metrics = _counted(runs, options)
     idle = () if options.tv else observation.idle_spacing("rl without tv")
     notes = (*_clipped(observation), *_told(runs, options), *idle)
-    return Estimate(x, stop, metrics, notes, snapshots=snapshots)
+    measure = partial(_fit, x, runs, observation)
+    return Estimate(x, stop, metrics, notes, snapshots=snapshots, measure=measure)
 
 
 def _check(options: Options, observation: Observation) -> None:
@@ -97,13 +99,9 @@ def _check(options: Options, observation: Observation) -> None:
         raise SettingError(f"method rl: tv must be at least 0 and below {most:.3g} for this kernel, got {options.tv}")
 
 
-def _measured(runs: list[Run], options: Options) -> dict[str, Any]:
-    """What the images have in common; of what differs, a list."""
+def _counted(runs: list[Run], options: Options) -> dict[str, Any]:
+    """What is known of the runs without measuring."""
     from convtool.deconvolution.solvers.poisson_runs import is_logged
-
-    def one_or_all(name: str) -> Any:
-        values = [getattr(run, name) for run in runs]
-        return values[0] if len(values) == 1 else values
 
     log = [
         row if len(runs) == 1 else {"image": n, **row}
@@ -112,28 +110,33 @@ def _measured(runs: list[Run], options: Options) -> dict[str, Any]:
         if is_logged(row["iteration"])
     ]
     return {
-        "iterations": one_or_all("iterations"),
-        "i_divergence": one_or_all("divergence"),
-        "relative_change": one_or_all("change"),
-        "residual_to_noise": one_or_all("ratio"),
-        "background": one_or_all("background"),
+        "iterations": _one_or_all([run.iterations for run in runs]),
+        "relative_change": _one_or_all([run.change for run in runs]),
+        "background": _one_or_all([run.background for run in runs]),
         "background_source": "given" if options.background is not None else "even sky found in the data",
         "log": log,
     }
 
 
-def _misfit(x: np.ndarray, runs: list[Run], observation: Observation) -> dict[str, float]:
-    """The residuals with the background, where there is one."""
+def _one_or_all(values: list[Any]) -> Any:
+    """What the images have in common; of what differs, a list."""
+    return values[0] if len(values) == 1 else values
+
+
+def _fit(x: np.ndarray, runs: list[Run], observation: Observation) -> dict[str, Any]:
+    """How well x explains the data; the residuals with the background, where there is one."""
     import numpy as np
 
     from convtool.deconvolution.solvers.trust import residuals
 
+    divergences, ratios = zip(*(run.fit() for run in runs), strict=True)
+    told = {"i_divergence": _one_or_all(list(divergences)), "residual_to_noise": _one_or_all(list(ratios))}
     if not any(run.background for run in runs):
-        return {}
+        return told
     levels = np.array([run.background for run in runs], x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
     found = residuals(observation.operator, x, observation.y - levels, observation.weights)
     norm = [float(np.linalg.norm(y.ravel().astype(np.float64))) for y in (observation.y, observation.y - levels)]
-    return found | {"relative_residual": found["relative_residual"] * norm[1] / (norm[0] or 1.0)}
+    return told | found | {"relative_residual": found["relative_residual"] * norm[1] / (norm[0] or 1.0)}
 
 
 def _told(runs: list[Run], options: Options) -> list[str]:

@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from convtool.deconvolution import Estimate, Stopped
+from convtool.solution import Estimate, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

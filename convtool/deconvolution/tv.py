@@ -18,7 +18,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convtool.deconvolution import Estimate, Stopped
+from convtool.solution import Estimate, Stopped
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,6 +15,7 @@ from convtool.equivariance.steps import Applied, Move, Step, Windows, blank, bui
 from convtool.errors import DataError, SettingError
 from convtool.merging.layers import Layer
 from convtool.observation import observe
+from convtool.solution import Solution
 
 DEFAULT_METHOD = "tikhonov"  # linear but for its weight, so that rounding can be followed through it
 
@@ -61,7 +62,7 @@ def _unbiased(built: model.Model, y: np.ndarray, bias: np.ndarray) -> np.ndarray
     return y.astype(built.operator.dtype) - np.asarray(bias).astype(built.operator.dtype).reshape(shape)
 
 
-def _inversion(built: model.Model, y: np.ndarray, solution: deconvolution.Solution) -> tuple[float, float]:
+def _inversion(built: model.Model, y: np.ndarray, solution: Solution) -> tuple[float, float]:
     """By how much a deconvolution amplifies errors, and its own rounding (infinite where it has no bound)."""
     found, x, dtype = solution.metrics, solution.x, built.operator.dtype
     if "operator_norm" not in found:

@@ -8,13 +8,16 @@ of the least risk is what is returned.
 from __future__ import annotations
 
 import enum
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convtool.deconvolution.solvers import poisson_stopping, progress
+from convtool.deconvolution.solvers import poisson_stopping, progress, richardson_lucy
 from convtool.deconvolution.solvers import scene as scenes
 from convtool.deconvolution.solvers.poisson_stopping import Risk
 from convtool.deconvolution.solvers.richardson_lucy import RichardsonLucy
@@ -70,7 +73,10 @@ class Task:
 
 @dataclass
 class Run:
-    """What the iterations on one image came to; x, snapshots, I-divergences and background in the user's units."""
+    """What the iterations on one image came to; x, snapshots, I-divergences and background in the user's units.
+
+    fit: the I-divergence and how many times the noise the residual is, measured when called
+    """
 
     reason: Reason
     x: np.ndarray
@@ -78,31 +84,37 @@ class Run:
     iterations: int = 0
     change: float = 0.0
     ratio: float = math.inf
-    divergence: float = 0.0
+    fit: Callable[[], tuple[float, float]] = lambda: (0.0, math.inf)
     rows: list[dict[str, Any]] = field(default_factory=list)
     snapshots: dict[int, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """One image's scene, its data and background in the scene's units, and the noise's variance (constant, slope)."""
+    """One image's scene, its data and background in the scene's units, and how to find the noise's variance."""
 
     scene: Scene
     data: np.ndarray
     background: float
-    variance: tuple[float, float] | None
+    law: Callable[[], tuple[float, float] | None]
     task: Task
 
     def begun(self) -> RichardsonLucy:
         """The iteration at its start."""
         tv, acceleration = self.task.tv / self.scene.norm, self.task.acceleration
         weights = self.scene.weights
-        return RichardsonLucy(self.scene, self.data, weights, self.background, acceleration, tv, self.variance)
+        return RichardsonLucy(self.scene, self.data, weights, self.background, acceleration, tv)
 
     def twin(self, data: np.ndarray) -> RichardsonLucy:
         """One on other data, whose momentum another is to tell."""
         acceleration = "none" if self.task.acceleration == "none" else "heavy-ball"  # which keeps less
         return RichardsonLucy(self.scene, data, self.scene.weights, self.background, acceleration)
+
+    def fit(self, x: np.ndarray) -> tuple[float, float]:
+        """The I-divergence of x in the user's unit, and how many times the noise the residual is."""
+        divergence, misfit = richardson_lucy.fit(self.scene, self.data, self.background, x, self.law())
+        count = self.data.size if self.scene.weights is None else self.scene.weights.sum(dtype=np.float64)
+        return divergence * self.scene.unit, (misfit / max(count, 1)) ** 0.5
 
     def tell(self, iteration: int, limit: int, change: float) -> None:
         """Say a step to whoever watches."""
@@ -113,14 +125,13 @@ def solved(image: Observation, task: Task) -> Run:
     """The iterations on an observation of one image."""
     scene = scenes.of(image)
     data = np.maximum(scene.data, 0) if (scene.data < 0).any() else scene.data
-    law, given = poisson_stopping.variance(image, scene.unit), task.background
-    background = poisson_stopping.sky(scene, data, law) if given is None else given / scene.unit
+    law, given = functools.cache(partial(poisson_stopping.variance, image, scene.unit)), task.background
+    background = poisson_stopping.sky(scene, data, law()) if given is None else given / scene.unit
     if not (data > background).any():
         return Run(Reason.DARK, np.zeros(image.operator.in_shape, image.y.dtype), background * scene.unit)
     problem = _Problem(scene, data, background, law, task)
-    if law is None or task.iterations is not None or task.tol is not None or task.tv:
-        return _iterated(problem, None)
-    return _iterated(problem, Risk(data, scene.weights, law, problem.twin))
+    variance = None if task.iterations is not None or task.tol is not None or task.tv else law()
+    return _iterated(problem, Risk(data, scene.weights, variance, problem.twin) if variance else None)
 
 
 def _iterated(problem: _Problem, risk: Risk | None) -> Run:
@@ -156,15 +167,15 @@ def _ended(problem: _Problem, iteration: RichardsonLucy, run: Run, changes: list
     run.iterations, run.change = iteration.iterations, changes[iteration.iterations - 1]
     run.rows = [row for row in run.rows if row["iteration"] < run.iterations]
     run.snapshots = {n: x for n, x in run.snapshots.items() if n <= run.iterations}
-    final = iteration.measured()
-    run.divergence, run.ratio = final.divergence * scene.unit, (final.misfit / max(iteration.count, 1)) ** 0.5
-    if run.reason is Reason.NOISE and run.ratio > _UNEXPLAINED:
-        run.reason = Reason.MISFIT
+    run.fit = functools.cache(partial(problem.fit, iteration.x))
+    if run.reason is Reason.NOISE:
+        run.ratio = run.fit()[1]
+        run.reason = Reason.MISFIT if run.ratio > _UNEXPLAINED else Reason.NOISE
     run.x = scene.leave(iteration.balanced())
     return run
 
 
 def is_logged(n: int) -> bool:
-    """Whether iteration n is in the log: all at first, then about one in ten of what was before."""
+    """Whether iteration n is in the log: all at first, where most happens, then one in five or ten of their number."""
     step = 10 ** max(len(str(n)) - 2, 0)
-    return n < 20 or n % (5 * step) == 0 if n < 100 else n % step == 0
+    return n < 5 or n % (5 * step) == 0 if n < 100 else n % step == 0

@@ -63,10 +63,9 @@ _AGE = 3  # steps until the heavy ball has half its momentum
 
 
 class Step(NamedTuple):
-    """What one step found: D(p) and sum M (y - A p - b)^2 / v where it began, and ||x_k+1 - x_k|| / ||x_k+1||."""
+    """What one step found: D(p) where it began, and ||x_k+1 - x_k|| / ||x_k+1||."""
 
     divergence: float
-    misfit: float
     change: float
 
 
@@ -88,23 +87,19 @@ class RichardsonLucy:
         background: float = 0.0,
         acceleration: str = "none",
         tv: float = 0.0,
-        variance: tuple[float, float] | None = None,
     ) -> None:
-        """`data` are at least 0, and 0 where `weights` are; `variance` is (constant, slope) of v in A p + b.
-
-        Without a variance the misfit is infinite.
-        """
+        """`data` are at least 0, and 0 where `weights` are."""
         self.scene, self.data, self.weights = scene, data, weights
-        self.background, self.acceleration, self.tv, self.variance = background, acceleration, tv, variance
+        self.background, self.acceleration, self.tv = background, acceleration, tv
         self.iterations, self.count = 0, float(data.size if weights is None else weights.sum(dtype=np.float64))
         self.seen = scene.adjoint(np.ones_like(data) if weights is None else weights)
         self._is_faint = self.seen < _FAINT
         self._inverse = np.divide(1, self.seen, out=np.zeros_like(self.seen), where=~self._is_faint)
-        eps, largest = float(np.finfo(data.dtype).eps), float(data.max())
-        self._floor = max(4 * eps * largest, float(np.finfo(data.dtype).tiny))
+        self._floor = floor(data)
         self.x = self._constant()
         # Of x: what is faint keeps its first value, and numbers further down would soon be denormal, and slow.
-        self._least = np.where(self._is_faint, self.x, data.dtype.type(eps**2 * largest))
+        least = float(np.finfo(data.dtype).eps) ** 2 * float(data.max())
+        self._least = np.where(self._is_faint, self.x, data.dtype.type(least))
         self._last = self._point = self.x
         self._step = np.zeros_like(self.x if acceleration == "biggs-andrews" else self.x[:0])
         self._momentum, self._age = 0.0, 0
@@ -114,19 +109,12 @@ class RichardsonLucy:
         """Make one step; what is not measured is NaN, and `mean` is lost then unless it is kept."""
         self._extrapolate()
         self.mean = self.scene.forward(self._point)
-        divergence, misfit = self._compare() if is_measured else (np.nan, np.nan)
-        if is_kept and not is_measured:
-            self._enlighten(self.mean)
-        return Step(divergence, misfit, self._update(self.scene.adjoint(self._ratio(is_measured or is_kept))))
+        divergence, ratio = self._compared(is_measured, is_kept)
+        return Step(divergence, self._update(self.scene.adjoint(ratio)))
 
     def follow(self, other: RichardsonLucy) -> None:
         """Take over another run's momentum."""
         self._momentum = other._momentum
-
-    def measured(self) -> Step:
-        """D and misfit at x itself, with no change."""
-        self.mean = self.scene.forward(self.x)
-        return Step(*self._compare(), 0.0)
 
     def balanced(self) -> np.ndarray:
         """x, scaled so that sum M A x + b is sum M y, as it is but for what was too faint to be estimated."""
@@ -138,17 +126,22 @@ class RichardsonLucy:
 
     def _constant(self) -> np.ndarray:
         """A constant c a channel: sum A^T M (y - b) over sum A^T M A 1, which a constant image is recovered by."""
-        full = self.scene.forward(np.ones(self.scene.shape, self.data.dtype))
+        constant = self.scene.forward(np.ones(self.scene.shape, self.data.dtype))
         over = self.data - self.data.dtype.type(self.background)
         if self.weights is not None:
-            full *= self.weights
             over *= self.weights
         least = 0.01 * float(np.maximum(over, 0).mean(dtype=np.float64))
-        light, full = (_totals(self.scene.adjoint(each)) for each in (over, full))
+        light, full = (self._totals(each, constant) for each in (over, self.scene.masked(constant)))
         levels = np.maximum(light / np.where(full > 0, full, 1), least).astype(self.data.dtype)
         out = np.empty(self.scene.shape, self.data.dtype)
         out[...] = levels.reshape(-1, *(1,) * (out.ndim - 1))
         return out
+
+    def _totals(self, y: np.ndarray, constant: np.ndarray) -> np.ndarray:
+        """The sum of each channel of A^T y; `constant` is A 1."""
+        if self.scene.shape[0] == 1:
+            return np.multiply(constant, y, dtype=np.float64).sum(keepdims=True).ravel()
+        return self.scene.adjoint(y).reshape(self.scene.shape[0], -1).sum(axis=1, dtype=np.float64)
 
     def _extrapolate(self) -> None:
         """p_k of x_k and x_k-1."""
@@ -169,46 +162,24 @@ class RichardsonLucy:
 
         process.each(move, blocks(self.x, self._point))
 
-    def _compare(self) -> tuple[float, float]:
-        """(D, misfit) at the mean A p, which takes on the background."""
-        dtype = self.data.dtype
-        constant, slope = map(dtype.type, self.variance or (1.0, 0.0))
+    def _compared(self, is_measured: bool, is_kept: bool) -> tuple[float, np.ndarray]:
+        """D at the mean A p, and y / (A p + b), 0 where nothing was seen; in the mean's place unless that is kept."""
+        target = np.empty_like(self.mean) if is_kept else self.mean
 
-        def compare(rows: tuple[np.ndarray, ...]) -> tuple[float, float]:
-            y, mean, seen = rows
-            self._enlighten(mean)
-            off = y - mean
-            bits = _bregman(off / mean)
-            bits *= mean
-            off *= off
-            off /= slope * mean + constant if slope else constant
-            if self.weights is not None:
-                bits *= seen
-                off *= seen
-            return float(bits.sum(dtype=np.float64)), float(off.sum(dtype=np.float64))
+        def compare(rows: tuple[np.ndarray, ...]) -> float:
+            y, mean, seen, ratio = rows
+            _enlighten(mean, self.background, self._floor)
+            if not is_measured:
+                np.divide(y, mean, out=ratio)
+                return np.nan
+            share = y / mean
+            found = _divergence(y, mean, share, None if self.weights is None else seen)
+            ratio[...] = share
+            return found
 
-        found = process.each(compare, blocks(self.data, self.mean, self.data if self.weights is None else self.weights))
-        divergence, misfit = (sum(parts) for parts in zip(*found, strict=True))
-        return divergence, misfit if self.variance else np.inf
-
-    def _enlighten(self, mean: np.ndarray) -> None:
-        """A p + b of A p, above 0 whatever FFTs round."""
-        if self.background:
-            mean += mean.dtype.type(self.background)
-        np.maximum(mean, mean.dtype.type(self._floor), out=mean)
-
-    def _ratio(self, is_ready: bool) -> np.ndarray:
-        """y / (A p + b), 0 where nothing was seen; in the place of the mean, unless that `is_ready` and measured."""
-        out = np.empty_like(self.mean) if is_ready else self.mean
-
-        def divide(rows: tuple[np.ndarray, ...]) -> None:
-            y, mean, ratio = rows
-            if not is_ready:
-                self._enlighten(mean)
-            np.divide(y, mean, out=ratio)
-
-        process.each(divide, blocks(self.data, self.mean, out))
-        return out
+        weights = self.data if self.weights is None else self.weights
+        found = process.each(compare, blocks(self.data, self.mean, weights, target))
+        return sum(found), target
 
     def _update(self, factor: np.ndarray) -> float:
         """x_k+1 of p_k and A^T M y / (A p + b), which is overwritten; the relative change."""
@@ -260,21 +231,51 @@ def _exaggerate(r: np.ndarray) -> None:
     np.maximum(r, least, out=r)
 
 
-def _bregman(u: np.ndarray) -> np.ndarray:
-    """(1 + u) ln(1 + u) - u for u >= -1, never below 0; by its series where the difference would be lost."""
-    grown = 1 + u
-    out = np.log(np.maximum(grown, np.finfo(u.dtype).tiny))
-    out *= grown
-    out -= u
-    near = np.abs(u) < 0.02
-    if near.any():
-        np.copyto(out, u * u * (u.dtype.type(0.5) - u * (u.dtype.type(1 / 6) - u * u.dtype.type(1 / 12))), where=near)
-    return out
+def fit(
+    scene: Scene, data: np.ndarray, background: float, x: np.ndarray, variance: tuple[float, float] | None
+) -> tuple[float, float]:
+    """D(x), and sum M (y - A x - b)^2 / v with v = constant + slope (A x + b), infinite without a variance."""
+    mean, weights = scene.forward(x), scene.weights
+    constant, slope = map(data.dtype.type, variance or (1.0, 0.0))
+
+    def compare(rows: tuple[np.ndarray, ...]) -> tuple[float, float]:
+        y, m, seen = rows
+        _enlighten(m, background, floor(data))
+        found = _divergence(y, m, y / m, None if weights is None else seen)
+        off = y - m
+        off *= off
+        off /= slope * m + constant if slope else constant
+        if weights is not None:
+            off *= seen
+        return found, float(off.sum(dtype=np.float64))
+
+    found = process.each(compare, blocks(data, mean, data if weights is None else weights))
+    divergence, misfit = (sum(parts) for parts in zip(*found, strict=True))
+    return divergence, misfit if variance else np.inf
 
 
-def _totals(a: np.ndarray) -> np.ndarray:
-    """The sum of each channel."""
-    return a.reshape(len(a), -1).sum(axis=1, dtype=np.float64)
+def floor(data: np.ndarray) -> float:
+    """The least that A x + b is taken for, whatever FFTs round."""
+    kind = np.finfo(data.dtype)
+    return max(4 * float(kind.eps) * float(data.max()), float(kind.tiny))
+
+
+def _enlighten(mean: np.ndarray, background: float, least: float) -> None:
+    """A x + b of A x, above 0."""
+    if background:
+        mean += mean.dtype.type(background)
+    np.maximum(mean, mean.dtype.type(least), out=mean)
+
+
+def _divergence(y: np.ndarray, mean: np.ndarray, share: np.ndarray, weights: np.ndarray | None) -> float:
+    """sum M (y ln(y / mean) - y + mean) with the share y / mean."""
+    bits = np.log(np.maximum(share, np.finfo(y.dtype).tiny))
+    bits *= y
+    bits += mean
+    bits -= y
+    if weights is not None:
+        bits *= weights
+    return float(bits.sum(dtype=np.float64))
 
 
 def _square(a: np.ndarray) -> float:

@@ -12,9 +12,9 @@ import numpy as np
 from convtool import process
 
 if TYPE_CHECKING:
-    from convtool.deconvolution import Estimate
     from convtool.observation import Observation
     from convtool.operators import Convolution
+    from convtool.solution import Estimate
 
 _BLOCK = 1 << 16  # samples that are compared at a time, in the cache
 _NOTEWORTHY_ROUNDING = 0.05  # relative error that rounding explains, from which on it is said
