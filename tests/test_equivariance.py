@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import convtool
 from convtool import boundary as boundary_module
-from convtool import engines
+from convtool import choice
 from convtool.deconvolution import tikhonov, wiener
 from convtool.equivariance import Convolve, Deconvolve, Edges, Finding, Function, Pool, Verdict, verify_equivariance
 from convtool.equivariance.steps import Applied, Move, Step
@@ -906,7 +906,7 @@ def test_an_origin_off_by_one_is_caught_by_flips(monkeypatch: pytest.MonkeyPatch
 
 def test_a_padding_off_by_one_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine pads one pixel more before the frame and one less after it than the geometry says."""
-    monkeypatch.setattr(engines, "fastest", lambda *_: "direct")  # others pad in another way
+    monkeypatch.setattr(choice, "fastest", lambda *_: "direct")  # others pad in another way
     f, x, right = Convolve(Layer(LOPSIDED), boundary="zero"), noise(12, 15), boundary_module.piece
     assert shifted(f, x, 2, 3).holds
 
@@ -921,7 +921,7 @@ def test_a_padding_off_by_one_is_caught(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("padding", ["same", "full"])
 def test_a_wrap_around_off_by_one_is_caught(monkeypatch: pytest.MonkeyPatch, padding: str) -> None:
-    monkeypatch.setattr(engines, "fastest", lambda *_: "direct")  # a transform wraps around by itself
+    monkeypatch.setattr(choice, "fastest", lambda *_: "direct")  # a transform wraps around by itself
     f, x, right = Convolve(Layer(LOPSIDED, padding=padding)), noise(12, 15), boundary_module.source
     assert shifted(f, x, 2, 3).holds
 
@@ -1062,7 +1062,7 @@ def test_nan_and_infinite_outputs_are_violations_unless_they_move_too() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("boundary", ["periodic", "zero"])
 def test_rounding_is_no_violation(monkeypatch: pytest.MonkeyPatch, engine: str, dtype: str, boundary: str) -> None:
-    monkeypatch.setattr(engines, "fastest", lambda *_: engine)
+    monkeypatch.setattr(choice, "fastest", lambda *_: engine)
     images = {
         "noise": noise(60, 67),
         "offset": 1e5 + noise(60, 67),
@@ -1090,14 +1090,14 @@ def test_rounding_of_many_channels_is_no_violation() -> None:
 
 def test_rounding_of_a_large_bias_is_no_violation(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum is rounded to what the bias leaves of the mantissa."""
-    monkeypatch.setattr(engines, "fastest", lambda *_: "fft")
+    monkeypatch.setattr(choice, "fastest", lambda *_: "fft")
     f = Convolve(Layer(noise(9, 9), bias=np.array([1e6])))
     assert shifted(f, noise(128, 160, dtype="float32"), 3, 5).holds
 
 
 def test_the_least_integer_has_a_size_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """|-32768| is 32768, though not in int16."""
-    monkeypatch.setattr(engines, "fastest", lambda *_: "fft")
+    monkeypatch.setattr(choice, "fastest", lambda *_: "fft")
     x = RNG.integers(-1, 2, (40, 50)).astype(np.int16)
     x[3, 4] = -32768
     assert shifted(Convolve(Layer(noise(21, 21))), x, 4, 5).holds
