@@ -62,10 +62,9 @@ def rounding_told(estimate: Estimate, observation: Observation, name: str) -> tu
     which it has at least (and about, for a blur).
     """
     y, rounding = observation.y, observation.rounding
-    data, found = _norm(y), estimate.metrics
-    share, what = float(np.finfo(y.dtype).eps) / 12**0.5, str(y.dtype)
+    found, share, what = estimate.metrics, float(np.finfo(y.dtype).eps) / 12**0.5, str(y.dtype)
     if rounding is not None:
-        share, what = rounding.typical * float(np.sqrt(y.size)) / (data or np.inf), f"{rounding.bits} bits"
+        share, what = rounding.typical * float(np.sqrt(y.size)) / (_norm(y) or np.inf), f"{rounding.bits} bits"
     if share and "noise_gain" in found:
         error = found["noise_gain"] * found["operator_norm"] * share
         advice = "; try --method tikhonov" if name == "pinv" else ""
