@@ -22,6 +22,7 @@ from convtool.geometry import Geometry
 
 _SPECTRAL = 1.0  # nanoseconds of a complex product and its traffic; little beside the transforms
 _KERNEL = 0.5  # of a transform: the columns of a kernel's spectrum alone, where channels do not mix
+_MIXING = 2.9  # times as long as what blocks of one channel would take over as much work
 _NOTHING = 0.2  # milliseconds that no choice depends on
 _LEAST = 1e-4  # nanoseconds: nothing costs nothing
 _TRIALS = 7
@@ -76,7 +77,7 @@ def _blocks(job: _Job, costs: Costs) -> tuple[float, float]:
     grid = blocks.block_grid(job.geometry, o, i)
     work = 2 * costs.block * blocks.cost(grid, job.geometry, o, i)
     if job.mixes:
-        return work, 2
+        return _MIXING * work, 2
     count, threads = blocks.count(grid, job.geometry), process.threads()
     work += costs.spectral * math.prod(grid) * count
     idle = max(-(-count // threads) * threads / count, 1)  # a block is one thread's
