@@ -11,6 +11,14 @@ pick every s-th output. The adjoint does the same steps backwards with conj(H).
 Kernels that mix channels need all of a group's spectra at once (`SpectralEngine`). Others go plane by plane, through
 the cache (`PlaneEngine`, `convtool.passes`), and a kernel's spectrum is kept from its second use on. On grids so small
 that NumPy transforms them, or of one axis, they go with the rest.
+
+Rounding. With the unit roundoff u, a grid of n samples and the 2-norm over the grid and the channels of a group,
+
+    ||error|| <= (12 log2 n + 4 i) u  sqrt(sum over o, i of (sum |w|)^2)  ||e||
+
+to first order in u: 3 log2 n a transform of well-made twiddles, and as much again for the products.
+
+References: Higham 2002, Accuracy and Stability of Numerical Algorithms, ch. 24 (doi:10.1137/1.9780898718027).
 """
 
 from __future__ import annotations
