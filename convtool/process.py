@@ -31,13 +31,15 @@ class Policy:
 
     threads: None for as many as the machine has; one_shot: whether it ends after one command; load_wisdom: gives what
     was learned on this machine, by a name that says what it is, or None; memory: the bytes that a solution in one step
-    may take, unless the user says otherwise; put_off: what `waits` begins
+    may take, unless the user says otherwise; max_pixels: that a compressed image may unpack to; put_off: what `waits`
+    begins
     """
 
     threads: int | None = None
     one_shot: bool = False
     load_wisdom: Callable[[str], bytes | None] | None = None
     memory: int = 4 << 30
+    max_pixels: int = 500_000_000
     put_off: Callable[[], object] | None = None
 
 

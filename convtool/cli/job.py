@@ -26,7 +26,7 @@ STDOUT = "-"
 
 # Parameters that name files or say how to talk, and the options of a method, which the result lists.
 _NO_SETTINGS = {"image", "kernel", "output", "bias", "reference", "set_", "a", "b", "family", "shapes", "help"}
-_NO_SETTINGS |= {"no_clobber", "report", "quiet", "verbose", "as_json"}
+_NO_SETTINGS |= {"no_clobber", "report", "quiet", "verbose", "as_json", "max_pixels"}
 _NO_SETTINGS |= {"kernels", "verify", "mask", "indices", "components", "direction", "spectrum", "map", "sharp"}
 
 
@@ -52,6 +52,7 @@ class Job:
         self.inputs = [name for name in inputs if name is not None]
         self.from_kernel: set[str] = set()  # settings that a kernel's sidecar gives
         process.policy.one_shot, process.policy.load_wisdom, process.policy.threads = True, wisdom.read, threads
+        process.policy.max_pixels = context.params.get("max_pixels", process.policy.max_pixels)
         if "" in [*self.inputs, *outputs, self.report_file]:
             raise SettingError("a file name is empty (an unset variable?): leave the option out, or name a file")
         if any(name in files.STDOUT_NAMES for name in outputs) and sys.stdout is not None and sys.stdout.isatty():

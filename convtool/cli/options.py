@@ -81,6 +81,10 @@ ThreadsOption = Annotated[
 NanOption = Annotated[
     Literal["refuse", "zero", "mean", "nearest"], typer.Option("--nan", help="What to do with NaN and infinite pixels.")
 ]
+MaxPixelsOption = Annotated[
+    int,
+    typer.Option("--max-pixels", min=1, metavar="N", help="Refuse a compressed image that unpacks to more."),
+]
 LinearOption = Annotated[
     bool, typer.Option("--linear", help="Compute in linear light: decode sRGB, encode the result.")
 ]

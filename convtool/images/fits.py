@@ -6,6 +6,7 @@ https://fits.gsfc.nasa.gov/fits_standard.html
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from typing import IO, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from convtool.axes import spelled
 from convtool.errors import DataError, SettingError
-from convtool.images.guard import check_memory, damaged, decoding, extra, native
+from convtool.images.guard import check_memory, check_unpacked, damaged, decoding, extra, native
 from convtool.images.image import Image, Metadata, unkept
 
 _AXES = {2: "YX", 3: "ZYX", 4: "NZYX"}
@@ -37,6 +38,7 @@ def read_fits(raw: bytes, name: str) -> Image:
             raise damaged(name, "FITS", f"its header promises {end} bytes, the file holds {len(raw)}")
         bits = int(unit.header["BITPIX"])  # negative for floats
         check_memory(name, unit.shape, np.dtype(f"{'f' if bits < 0 else 'i'}{abs(bits) // 8}"))
+        check_unpacked(name, math.prod(unit.shape), len(raw))
         data, header = native(unit.data), unit.header.copy()
     if data.ndim not in _AXES:
         raise DataError(f"{name} has {data.ndim} axes (shape {spelled(data.shape)}), expected 2 to 4: cut it")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from convtool import process
 from convtool.axes import spelled
 from convtool.errors import ConvtoolError, DataError, FileError, MissingExtraError
 from convtool.memory import available_memory
@@ -49,6 +50,19 @@ def check_memory(name: str, shape: Sequence[int], dtype: np.dtype) -> None:
         raise DataError(
             f"{name} (shape {spelled(shape)}, {dtype.name}) needs {needed} bytes of memory with its working copy,"
             f" but only {free} are free: cut it into smaller files"
+        )
+
+
+def check_unpacked(name: str, pixels: int, packed: int) -> None:
+    """Refuse, from the header alone, a file of few bytes that would unpack to a great many pixels.
+
+    What holds a byte for each pixel or more is as large as it says; and a damaged header has no say over that.
+    """
+    most = process.policy.max_pixels
+    if pixels > max(most, packed):
+        raise DataError(
+            f"{name} would unpack from {packed} bytes to {pixels} pixels, and more than {most} are taken for damage or"
+            f" malice: if it is neither, say --max-pixels {pixels}"
         )
 
 

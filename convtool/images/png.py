@@ -12,7 +12,7 @@ from convtool import process
 from convtool.errors import SettingError
 from convtool.images import png_encoder
 from convtool.images.alpha import opacity_as
-from convtool.images.guard import check_memory, damaged, decoding, extra
+from convtool.images.guard import check_memory, check_unpacked, damaged, decoding, extra
 from convtool.images.image import Image, Metadata
 from convtool.images.layout import plane_axes
 from convtool.images.png_chunks import chunks_of, metadata_of, pixels_only, write_chunks
@@ -44,6 +44,7 @@ def read_png(raw: bytes, name: str) -> Image:
         raise damaged(name, "PNG", f"colour type {colour} with {depth} bits")
     dtype = np.dtype(np.uint16 if depth == 16 else np.uint8)
     check_memory(name, (height, width, _SAMPLES[colour]), dtype)
+    check_unpacked(name, height * width, len(raw))
     if (depth, colour) in _MODES:
         pixels = _inflated(deflated, name, first[b"IHDR"])
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from convtool.axes import spelled
 from convtool.errors import DataError, SettingError
-from convtool.images.guard import check_memory, decoding
+from convtool.images.guard import check_memory, check_unpacked, decoding
 from convtool.images.image import Image, Metadata
 from convtool.images.layout import plane_axes
 from convtool.images.profiles import profile_for
@@ -28,6 +29,7 @@ def read_raster(raw: bytes, name: str, kind: str) -> Image:
     if mode not in _SAMPLES:
         raise DataError(f"{name} is a {mode} image, which convtool does not read: convert it to RGB")
     check_memory(name, (*shape, _SAMPLES[mode]), np.dtype(np.uint8))
+    check_unpacked(name, math.prod(shape), len(raw))
     lookup = None if mode != "P" else "RGBA" if "transparency" in info else "RGB"
     pixels = pillow_pixels(raw, name, what, lookup)
     data, alpha = split_alpha(pixels * np.uint8(255) if pixels.dtype == np.bool_ else pixels)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from convtool.axes import spelled
 from convtool.errors import DataError
 from convtool.images.exif import exif_with
-from convtool.images.guard import check_memory, damaged, decoding, missing_extra, native
+from convtool.images.guard import check_memory, check_unpacked, damaged, decoding, missing_extra, native
 from convtool.images.image import Image, Metadata
 from convtool.images.tiff_fields import metadata_of
 
@@ -40,7 +41,9 @@ def read_tiff(raw: bytes, name: str) -> Image:
         series, page = file.series[0], file.series[0].keyframe
         _check_photometric(page, name)
         together = len(alike) == len(file.series) > 1
-        check_memory(name, (len(alike) if together else 1, *series.shape), np.dtype(series.dtype))
+        shape = (len(alike) if together else 1, *series.shape)
+        check_memory(name, shape, np.dtype(series.dtype))
+        check_unpacked(name, math.prod(shape) // page.samplesperpixel, len(raw))
         chosen = alike if together else [series]
         data = (
             np.stack([_pixels(raw, file, one, name) for one in chosen])

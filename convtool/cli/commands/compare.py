@@ -33,6 +33,7 @@ def run(
     ] = None,
     peak: options.PeakOption = None,
     nan: options.NanOption = "refuse",
+    max_pixels: options.MaxPixelsOption = 500_000_000,
     axes: options.AxesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     report: options.ReportOption = None,

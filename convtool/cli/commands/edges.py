@@ -55,6 +55,7 @@ def run(
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = None,
     nan: options.NanOption = "refuse",
+    max_pixels: options.MaxPixelsOption = 500_000_000,
     linear: options.LinearOption = False,
     dtype: options.DtypeOption = None,
     scale: options.ScaleOption = None,

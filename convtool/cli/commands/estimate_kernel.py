@@ -82,6 +82,7 @@ def run(
     saturation: _Saturation = None,
     axes: options.AxesOption = None,
     nan: options.NanOption = "refuse",
+    max_pixels: options.MaxPixelsOption = 500_000_000,
     linear: _Linear = False,
     dtype: _Dtype = "float64",
     threads: options.ThreadsOption = None,

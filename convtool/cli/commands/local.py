@@ -36,6 +36,7 @@ def run(
     kernel_axes: options.KernelAxesOption = None,
     precision: options.PrecisionOption = "auto",
     nan: options.NanOption = "refuse",
+    max_pixels: options.MaxPixelsOption = 500_000_000,
     linear: options.LinearOption = False,
     dtype: options.DtypeOption = None,
     scale: options.ScaleOption = None,

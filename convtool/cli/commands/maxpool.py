@@ -70,6 +70,7 @@ def run(
     ceil_mode: _CeilMode = False,
     axes: options.AxesOption = None,
     nan: _Nan = "refuse",
+    max_pixels: options.MaxPixelsOption = 500_000_000,
     dtype: options.DtypeOption = None,
     scale: options.ScaleOption = None,
     format: options.FormatOption = None,

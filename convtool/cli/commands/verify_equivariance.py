@@ -89,6 +89,7 @@ def run(
     shift: _Shift = None,
     output_shift: _OutputShift = None,
     trials: _Trials = 0,
+    max_pixels: options.MaxPixelsOption = 500_000_000,
     seed: Annotated[int, typer.Option("--seed", help="Of the random shifts and pixels.")] = 0,
     group: _Group = None,
     border: _Border = None,
