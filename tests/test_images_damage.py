@@ -112,6 +112,25 @@ def test_a_transparent_colour_of_the_wrong_length(tmp_path: Path, suffix: str) -
     assert "unknown error" not in str(found)
 
 
+@pytest.mark.parametrize("how", [{}, {"bigtiff": True}, {"byteorder": ">"}])
+def test_a_loop_of_pages_is_refused(tmp_path: Path, how: dict[str, object]) -> None:
+    """The last page's pointer to the next one leads back to the first, or to itself."""
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, pixels((3, 20, 30)), photometric="minisblack", metadata=None, **how)
+    raw = bytearray(stream.getvalue())
+    with tifffile.TiffFile(io.BytesIO(raw)) as file:
+        offsets, form = [page.offset for page in file.pages], file.tiff
+        last = file.pages[-1].offset
+        (count,) = struct.unpack_from(form.tagnoformat, raw, last)
+    assert len(offsets) == 3
+    end = last + form.tagnosize + count * form.tagsize
+    for target in offsets:
+        raw[end : end + form.offsetsize] = struct.pack(form.offsetformat, target)
+        found = outcome(tmp_path / "it.tif", bytes(raw))
+        assert isinstance(found, FileError)
+        assert "its pages form a loop" in str(found)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_garbled_files_never_show_a_traceback(tmp_path: Path, suffix: str) -> None:
     raw, source = encoded(suffix), tmp_path / f"in.{suffix}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -36,6 +37,7 @@ def read_tiff(raw: bytes, name: str) -> Image:
     """
     import tifffile
 
+    _check_chain(raw, name)
     with _page_errors(name), decoding(name, "TIFF"), tifffile.TiffFile(io.BytesIO(raw)) as file:
         alike = [one for one in file.series if (one.shape, one.axes, one.dtype) == _likeness(file.series[0])]
         series, page = file.series[0], file.series[0].keyframe
@@ -53,6 +55,23 @@ def read_tiff(raw: bytes, name: str) -> Image:
         axes = (("P" if "T" in series.axes else "T") if together else "") + series.axes
         notes = [] if together else _other_series(file, name)
         return _assembled(data, axes, file, page, name, notes)
+
+
+def _check_chain(raw: bytes, name: str) -> None:
+    """Refuse pages of which the last leads back to an earlier one: tifffile would go round for ever."""
+    order, is_big = "<" if raw[:2] == b"II" else ">", raw[2:4] in (b"+\0", b"\0+")
+    (place, number), entry = ("QQ", 20) if is_big else ("IH", 12)
+    at, seen = 8 if is_big else 4, set()
+    try:
+        (at,) = struct.unpack_from(order + place, raw, at)
+        while at:
+            if at in seen:
+                raise damaged(name, "TIFF", "its pages form a loop")
+            seen.add(at)
+            (count,) = struct.unpack_from(order + number, raw, at)
+            (at,) = struct.unpack_from(order + place, raw, at + struct.calcsize(number) + entry * count)
+    except (struct.error, OverflowError):  # it leads out of the file, which tifffile tells
+        return
 
 
 def _likeness(series: Any) -> tuple[object, ...]:
