@@ -21,6 +21,8 @@ from convtool.errors import SettingError
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
+MAX_PIXELS = 500_000_000  # that a compressed image may unpack to, unless the user says otherwise
+
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
@@ -39,7 +41,7 @@ class Policy:
     one_shot: bool = False
     load_wisdom: Callable[[str], bytes | None] | None = None
     memory: int = 4 << 30
-    max_pixels: int = 500_000_000
+    max_pixels: int = MAX_PIXELS
     put_off: Callable[[], object] | None = None
 
 

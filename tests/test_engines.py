@@ -405,6 +405,23 @@ def test_a_block_fits_the_cache_and_the_kernel() -> None:
         )
 
 
+def test_a_short_sum_of_products_is_known_however_it_was_rounded() -> None:
+    single, geometry = np.dtype(np.float32), operator(noise((1, 1, 1, 21, 17)), (300, 400), "auto").geometry
+    for count in (1, 3, 8):
+        kernel = sum(np.outer(noise((21,), n), noise((17,), n + 50)) for n in range(count)).astype(np.float32)
+        found = separable.multiply_adds(kernel[None, None, None], geometry, single)
+        assert found is not None
+        assert found[1] == 2 * count
+    assert separable.multiply_adds(noise((1, 1, 1, 21, 17)), geometry, single) is None
+
+
+def test_blocks_keep_threads_busy_where_that_pays() -> None:
+    ones = (1, 1)
+    for side, least, most in [(64, 1, 1), (512, 4, 8), (2048, 12, 40)]:
+        geometry = Geometry((side, side), (15, 15), "reflect", ((7, 7), (7, 7)), ones, ones)
+        assert least <= blocks.count(blocks.block_grid(geometry, 1, 1), geometry) <= most
+
+
 # Threads --------------------------------------------------------------------------------------------------------------
 
 

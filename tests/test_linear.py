@@ -101,6 +101,14 @@ def test_the_penalties_are_stencils() -> None:
     assert (gradient @ x.ravel())[0] == x[1, 0] - x[0, 0]
 
 
+def test_squares_that_overflow_are_no_infinities() -> None:
+    x = np.full((3, 4), 1e30, np.float32)
+    np.testing.assert_array_equal(convtool.convolve(x, np.ones((1, 1))), x)
+    x[2, 1] = np.inf
+    with pytest.raises(ConvtoolError, match=r"1 NaN or infinite values, the first at index \(2, 1\)"):
+        convtool.convolve(x, np.ones((1, 1)))
+
+
 # The property: every setting, both engines, against the loops -------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from convtool.cli import options
+from convtool.process import MAX_PIXELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +41,7 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
         precision: options.PrecisionOption = "auto",
         threads: options.ThreadsOption = None,
         nan: options.NanOption = "refuse",
-        max_pixels: options.MaxPixelsOption = 500_000_000,
+        max_pixels: options.MaxPixelsOption = MAX_PIXELS,
         linear: options.LinearOption = False,
         dtype: options.DtypeOption = None,
         scale: options.ScaleOption = None,

@@ -9,6 +9,7 @@ import typer
 
 from convtool.cli import options
 from convtool.errors import SettingError
+from convtool.process import MAX_PIXELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,7 @@ def run(
     ] = None,
     peak: options.PeakOption = None,
     nan: options.NanOption = "refuse",
-    max_pixels: options.MaxPixelsOption = 500_000_000,
+    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     axes: options.AxesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     report: options.ReportOption = None,

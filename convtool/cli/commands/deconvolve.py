@@ -10,6 +10,7 @@ from convtool.cli import options
 from convtool.cli.listing import listing
 from convtool.deconvolution import DEFAULT_METHOD, methods
 from convtool.errors import SettingError
+from convtool.process import MAX_PIXELS
 from convtool.registry import assignments, fields
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def run(
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = None,
     nan: _NanOption = "refuse",
-    max_pixels: options.MaxPixelsOption = 500_000_000,
+    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     linear: options.LinearOption = False,
     dtype: options.DtypeOption = None,
     scale: options.ScaleOption = None,

@@ -9,6 +9,7 @@ import typer
 
 from convtool.cli import options
 from convtool.errors import SettingError
+from convtool.process import MAX_PIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,7 @@ def run(
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = None,
     nan: options.NanOption = "refuse",
-    max_pixels: options.MaxPixelsOption = 500_000_000,
+    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     linear: options.LinearOption = False,
     dtype: options.DtypeOption = None,
     scale: options.ScaleOption = None,

@@ -9,6 +9,7 @@ import typer
 
 from convtool.cli import options
 from convtool.errors import SettingError
+from convtool.process import MAX_PIXELS
 
 if TYPE_CHECKING:
     from convtool.cli.job import Job
@@ -82,7 +83,7 @@ def run(
     saturation: _Saturation = None,
     axes: options.AxesOption = None,
     nan: options.NanOption = "refuse",
-    max_pixels: options.MaxPixelsOption = 500_000_000,
+    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     linear: _Linear = False,
     dtype: _Dtype = "float64",
     threads: options.ThreadsOption = None,

@@ -8,6 +8,7 @@ import typer
 
 from convtool.cli import options
 from convtool.errors import listed
+from convtool.process import MAX_PIXELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +37,7 @@ def run(
     kernel_axes: options.KernelAxesOption = None,
     precision: options.PrecisionOption = "auto",
     nan: options.NanOption = "refuse",
-    max_pixels: options.MaxPixelsOption = 500_000_000,
+    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     linear: options.LinearOption = False,
     dtype: options.DtypeOption = None,
     scale: options.ScaleOption = None,

@@ -10,6 +10,7 @@ import typer
 
 from convtool.cli import options
 from convtool.errors import DataError, SettingError, listed
+from convtool.process import MAX_PIXELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +71,7 @@ def run(
     ceil_mode: _CeilMode = False,
     axes: options.AxesOption = None,
     nan: _Nan = "refuse",
-    max_pixels: options.MaxPixelsOption = 500_000_000,
+    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     dtype: options.DtypeOption = None,
     scale: options.ScaleOption = None,
     format: options.FormatOption = None,

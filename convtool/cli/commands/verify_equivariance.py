@@ -8,6 +8,7 @@ import typer
 
 from convtool.cli import options
 from convtool.errors import SettingError
+from convtool.process import MAX_PIXELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +90,7 @@ def run(
     shift: _Shift = None,
     output_shift: _OutputShift = None,
     trials: _Trials = 0,
-    max_pixels: options.MaxPixelsOption = 500_000_000,
+    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     seed: Annotated[int, typer.Option("--seed", help="Of the random shifts and pixels.")] = 0,
     group: _Group = None,
     border: _Border = None,

@@ -235,12 +235,12 @@ def fit(
     scene: Scene, data: np.ndarray, background: float, x: np.ndarray, variance: tuple[float, float] | None
 ) -> tuple[float, float]:
     """D(x), and sum M (y - A x - b)^2 / v with v = constant + slope (A x + b), infinite without a variance."""
-    mean, weights = scene.forward(x), scene.weights
+    mean, weights, least = scene.forward(x), scene.weights, floor(data)
     constant, slope = map(data.dtype.type, variance or (1.0, 0.0))
 
     def compare(rows: tuple[np.ndarray, ...]) -> tuple[float, float]:
         y, m, seen = rows
-        _enlighten(m, background, floor(data))
+        _enlighten(m, background, least)
         found = _divergence(y, m, y / m, None if weights is None else seen)
         off = y - m
         off *= off
