@@ -94,8 +94,8 @@ def _fft(job: _Job, costs: Costs) -> tuple[float, float]:
 
 
 def _opencv(job: _Job, costs: Costs) -> tuple[float, float] | None:
-    if opencv.obstacle(job.taps, job.geometry, job.dtype):
-        return None
+    if process.policy.reproducible or opencv.obstacle(job.taps, job.geometry, job.dtype):
+        return None  # nothing may depend on what is installed
     calls = 0.6 + (opencv.IMPORT / costs.call / job.batch if process.policy.one_shot else 0)
     return (1.2 * costs.multiply_add * job.taps[0].size + 0.8 * costs.sample) * job.outputs, calls
 
@@ -121,7 +121,8 @@ def fastest(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype)
     """The name of the engine that should take the least time."""
     if taps.size > _MOST_REMEMBERED:
         return preferred(times(taps, geometry, batch, dtype))
-    policy = process.threads(), process.policy.one_shot, machine.current(), opencv.is_installed()
+    has_opencv = opencv.is_installed() and not process.policy.reproducible
+    policy = process.threads(), process.policy.one_shot, machine.current(), has_opencv
     return _remembered(taps.tobytes(), taps.shape, taps.dtype, geometry, batch, np.dtype(dtype), policy)
 
 

@@ -96,14 +96,14 @@ def cosines(x: np.ndarray, ndim: int) -> np.ndarray:
     """The orthonormal type-II cosine transform over the last `ndim` axes."""
     from scipy.fft import dctn
 
-    return dctn(x, axes=range(-ndim, 0), norm="ortho", workers=process.threads())
+    return dctn(x, axes=range(-ndim, 0), norm="ortho", workers=process.workers())
 
 
 def cosines_inverse(coefficients: np.ndarray, ndim: int) -> np.ndarray:
     """The inverse, and adjoint, of `cosines`."""
     from scipy.fft import idctn
 
-    return idctn(coefficients, axes=range(-ndim, 0), norm="ortho", workers=process.threads())
+    return idctn(coefficients, axes=range(-ndim, 0), norm="ortho", workers=process.workers())
 
 
 class RealTransform:
@@ -123,17 +123,20 @@ class RealTransform:
 
 
 class _ScipyTransform(RealTransform):
-    """By scipy.fft (pocketfft), with so many threads; without plans or a state, so that threads may share it."""
+    """By scipy.fft (pocketfft), on one thread or several; it has no state, so that threads may share it."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, count: int) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, is_threaded: bool) -> None:
         super().__init__(shape, dtype)
-        self._count = count
+        self._is_threaded = is_threaded
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return scipy_fft().rfftn(x, axes=self.axes, workers=self._count)
+        return scipy_fft().rfftn(x, axes=self.axes, workers=self._workers())
 
     def inverse(self, spectrum: np.ndarray) -> np.ndarray:
-        return scipy_fft().irfftn(spectrum, s=self.shape, axes=self.axes, workers=self._count, overwrite_x=True)
+        return scipy_fft().irfftn(spectrum, s=self.shape, axes=self.axes, workers=self._workers(), overwrite_x=True)
+
+    def _workers(self) -> int:
+        return process.workers() if self._is_threaded else 1
 
 
 class _FFTWTransform(RealTransform):
@@ -217,16 +220,16 @@ def _pyfftw() -> Any:
 
 def transform(shape: Sequence[int], dtype: np.dtype, uses: int = 2) -> RealTransform:
     """The transform of a real grid of float32 or float64; `uses` is how many transforms of it are to be expected."""
-    shape, dtype, count = tuple(shape), np.dtype(dtype), _threads(shape)
+    shape, dtype = tuple(shape), np.dtype(dtype)
     name = library(shape, uses, dtype)
     if name == "fftw":
-        return _planned(shape, dtype, count)
-    return RealTransform(shape, dtype) if name == "numpy" else _ScipyTransform(shape, dtype, count)
+        return _planned(shape, dtype, _planned_threads(shape))
+    return RealTransform(shape, dtype) if name == "numpy" else _ScipyTransform(shape, dtype, _is_large(shape))
 
 
 def block_transform(shape: Sequence[int], dtype: np.dtype) -> RealTransform:
     """The transform of one block of many, which threads run side by side, each on its own."""
-    return _ScipyTransform(tuple(shape), np.dtype(dtype), 1)
+    return _ScipyTransform(tuple(shape), np.dtype(dtype), is_threaded=False)
 
 
 def library(shape: Sequence[int], uses: int = 2, dtype: np.dtype | type = np.float32) -> str:
@@ -241,10 +244,10 @@ def measure(shape: Sequence[int], dtype: np.dtype | str) -> dict[str, str]:
 
     Returns the library by the grid's name, for `libraries.as_bytes`; the plans are in the wisdom from now on.
     """
-    shape, dtype, count = tuple(shape), np.dtype(dtype), _threads(shape)
+    shape, dtype = tuple(shape), np.dtype(dtype)
     rivals: dict[str, RealTransform] = {
-        "fftw": _FFTWTransform(shape, dtype, count, is_measured=True),
-        "scipy": _ScipyTransform(shape, dtype, count),
+        "fftw": _FFTWTransform(shape, dtype, _planned_threads(shape), is_measured=True),
+        "scipy": _ScipyTransform(shape, dtype, _is_large(shape)),
     }
     x, best = np.ones(shape, dtype), dict.fromkeys(rivals, math.inf)
     for _ in range(_TRIALS):
@@ -256,8 +259,13 @@ def measure(shape: Sequence[int], dtype: np.dtype | str) -> dict[str, str]:
     return {libraries.name(shape, dtype): min(best, key=lambda name: best[name])}
 
 
-def _threads(shape: Sequence[int]) -> int:
-    return process.threads() if math.prod(shape) >= _THREADED_GRID else 1
+def _planned_threads(shape: Sequence[int]) -> int:
+    return process.threads() if _is_large(shape) else 1
+
+
+def _is_large(shape: Sequence[int]) -> bool:
+    """Whether a transform of this grid is worth several threads."""
+    return math.prod(shape) >= _THREADED_GRID
 
 
 @functools.lru_cache(2)  # each keeps two buffers of its grid

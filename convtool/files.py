@@ -13,13 +13,13 @@ import os
 import stat
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO
 
 from convtool.errors import ConvtoolError, FileError, SettingError
 from convtool.memory import available_memory
+from convtool.temporaries import Temporary, committing
 
 STDIO = "-"
 STDOUT_NAMES = (STDIO, "/dev/stdout", "/proc/self/fd/1", "/dev/fd/1")
@@ -79,6 +79,11 @@ def reason(error: BaseException) -> str:
         known = {errno.ENOENT: "no such file", errno.EISDIR: "it is a folder", errno.ENOSPC: "the disk is full"}
         return known.get(error.errno, os.strerror(error.errno).lower())
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def unwritable(target: str, error: OSError) -> FileError:
+    """The error for a file that cannot be written, for the reason that the system gives."""
+    return FileError(f"cannot write {target}: {reason(error)}: free some space or choose another file")
 
 
 def check_target(target: str, inputs: Iterable[str], clobber: bool) -> None:
@@ -141,12 +146,12 @@ def beside(source: str, word: str, suffix: str) -> str:
 
 @dataclass
 class _Pending:
-    """A result on its way: a temporary file to rename to `path`, or (no temporary) bytes to send to `path`."""
+    """A result on its way: a temporary file that becomes `path`, or (no temporary) bytes to send to `path`."""
 
     target: str
     path: str
     stream: IO[bytes]
-    temporary: str | None = None
+    temporary: Temporary | None = None
 
 
 class Staging:
@@ -175,6 +180,10 @@ class Staging:
         self._pending.append(pending)
         return pending.stream
 
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of each result as it stands now, by its target."""
+        return {pending.target: digest(pending.stream) for pending in self._pending}
+
     def _stage(self, target: str) -> _Pending:
         path = STDIO if target in STDOUT_NAMES else os.path.realpath(target)
         if path in [other.path for other in self._pending]:
@@ -184,7 +193,8 @@ class Staging:
         if path == STDIO or (status is not None and not stat.S_ISREG(status.st_mode)):
             return _Pending(target, path if path == STDIO else target, io.BytesIO())
         try:
-            return _temporary(target, path, status)
+            temporary = Temporary(os.path.dirname(path), None if status is None else status.st_mode)
+            return _Pending(target, path, temporary.stream, temporary)
         except OSError as error:
             raise FileError(f"cannot write {target}: {reason(error)}") from error
 
@@ -193,7 +203,8 @@ class Staging:
     ) -> None:
         try:
             if error is None:
-                self._commit()
+                with committing:
+                    self._commit()
             elif isinstance(error, OSError):
                 raise error
         except OSError as failure:
@@ -209,29 +220,27 @@ class Staging:
     def _commit(self) -> None:
         for pending in self._pending:
             if pending.temporary is not None:
-                pending.stream.close()  # what is still buffered may find the disk full, so before any rename
+                pending.temporary.close()  # before any of them has its name: the disk may be full
         for pending in self._pending:
             if pending.temporary is None:
                 _send(pending)  # a reader that has gone away must not leave the other files behind
         for pending in self._pending:
             if pending.temporary is not None:
-                os.replace(pending.temporary, pending.path)
-                pending.temporary = None
+                pending.temporary.replace(pending.path)
 
     def _discard(self) -> None:
         for pending in self._pending:
-            with suppress(OSError):  # the same full disk once more
-                pending.stream.close()
-            if pending.temporary is not None and os.path.lexists(pending.temporary):
-                os.unlink(pending.temporary)
+            if pending.temporary is not None:
+                pending.temporary.discard()
 
 
-def _temporary(target: str, path: str, existing: os.stat_result | None) -> _Pending:
-    name = os.path.join(os.path.dirname(path), f".{os.urandom(8).hex()}.tmp")
-    stream = open(name, "x+b")  # noqa: SIM115  # closed by Staging; created with the mode a plain open gives
-    if existing is not None:
-        os.fchmod(stream.fileno(), stat.S_IMODE(existing.st_mode))
-    return _Pending(target, path, stream, name)
+def digest(stream: IO[bytes]) -> str:
+    """The SHA-256 of a file's whole content, as hexadecimal digits."""
+    import hashlib  # only for who asks
+
+    stream.flush()
+    stream.seek(0)
+    return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def _send(pending: _Pending) -> None:

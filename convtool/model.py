@@ -193,6 +193,12 @@ def _joined(values: object) -> str:
     return ",".join(map(str, values)) if isinstance(values, Sequence | np.ndarray) else str(values)
 
 
+def check(x: np.ndarray, precision: str) -> None:
+    """Raises DataError for an image that `build` would refuse, where it has built the model of another like it."""
+    check_image(x)
+    _check_range(x, "image", working_dtype(x.dtype, precision))
+
+
 def check_image(x: np.ndarray) -> None:
     """Raises DataError unless x is a non-empty array of finite real numbers."""
     if x.dtype.kind not in "biuf":

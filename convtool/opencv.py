@@ -120,7 +120,7 @@ def checked(taps: np.ndarray, geometry: Geometry, dtype: np.dtype) -> None:
 def _take_threads() -> Callable[[], None]:
     cv2 = _cv2()
     before = cv2.getNumThreads()
-    cv2.setNumThreads(process.threads())
+    cv2.setNumThreads(process.workers())
     return lambda: cv2.setNumThreads(before)
 
 

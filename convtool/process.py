@@ -2,7 +2,7 @@
 what was learned of the machine.
 
 A command sets `policy` once, before any work. Blocks of work go through `each`: they run on as many threads as
-`threads` says, in NumPy, BLAS and FFT calls that release the interpreter's lock, and their results come in order, so
+`workers` says, in NumPy, BLAS and FFT calls that release the interpreter's lock, and their results come in order, so
 that what is summed from them does not depend on the threads.
 """
 
@@ -34,7 +34,8 @@ class Policy:
     threads: None for as many as the machine has; one_shot: whether it ends after one command; load_wisdom: gives what
     was learned on this machine, by a name that says what it is, or None; memory: the bytes that a solution in one step
     may take, unless the user says otherwise; max_pixels: that a compressed image may unpack to; put_off: what `waits`
-    begins
+    begins; sharing: pieces of work that go on side by side, and share the threads; reproducible: whether results may
+    depend on nothing but what is computed, so on no number of threads and nothing that was learned
     """
 
     threads: int | None = None
@@ -43,16 +44,28 @@ class Policy:
     memory: int = 4 << 30
     max_pixels: int = MAX_PIXELS
     put_off: Callable[[], object] | None = None
+    sharing: int = 1
+    reproducible: bool = False
 
 
 policy = Policy()
 
 
 def threads() -> int:
-    """Threads to use: as set, else CONVTOOL_THREADS, else the CPUs that this process may use.
+    """Threads that choices are made for: those of the process, or one where results are to be reproducible.
 
-    Raises SettingError when the variable is no number.
+    Raises SettingError when CONVTOOL_THREADS is no number.
     """
+    return 1 if policy.reproducible else _all_threads()
+
+
+def workers() -> int:
+    """Threads to start now: the process's, shared among what goes on side by side. Results do not depend on it."""
+    return max(1, _all_threads() // policy.sharing)
+
+
+def _all_threads() -> int:
+    """As set, else CONVTOOL_THREADS, else the CPUs that this process may use."""
     text = os.environ.get("CONVTOOL_THREADS") or "0"
     if not text.isdecimal():
         raise SettingError(f"CONVTOOL_THREADS must be a whole number of threads (0: all CPUs), got '{text}'")
@@ -78,12 +91,12 @@ def _quota() -> int | None:
 
 
 def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
-    """work of every item, in their order, on `threads()` threads, this one among them; may be nested.
+    """work of every item, in their order, on `workers()` threads, this one among them; may be nested.
 
     What work raises is raised here, once all threads have stopped.
     """
     items = list(items)
-    count = min(threads(), len(items))
+    count = min(workers(), len(items))
     if count < 2:
         return list(map(work, items))
     from concurrent.futures import wait
@@ -100,7 +113,7 @@ def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
                 pass
             raise
 
-    helpers = [_pool(threads(), os.getpid()).submit(run) for _ in range(count - 1)]
+    helpers = [_pool(_all_threads(), os.getpid()).submit(run) for _ in range(count - 1)]
     try:
         run()
     finally:

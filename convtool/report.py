@@ -35,14 +35,15 @@ class Report:
         source = "chosen" if chosen else "kernel" if from_kernel else "assumed"
         self.settings[name] = {"value": value, "default": default, "source": source}
 
-    def to_json(self) -> str:
-        """The report as JSON text."""
+    def content(self) -> dict[str, Any]:
+        """What the report says, by section; those that are empty are left out."""
         head = {"schema": SCHEMA, "convtool": self.version, "command": self.command, "settings": self.settings}
         sections = {name: getattr(self, name) for name in SECTIONS if getattr(self, name)}
-        content = _plain({**head, **sections, "notes": self.notes})
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        # A file's name need not be text that UTF-8 can hold; then everything is escaped.
-        return (text if _is_text(text) else json.dumps(content, indent=2)) + "\n"
+        return {**head, **sections, "notes": self.notes}
+
+    def to_json(self) -> str:
+        """The report as JSON text."""
+        return json_text(self.content(), indent=2)
 
     def rows(self) -> list[tuple[str, str]]:
         """(label, text) lines of the table for a terminal: the JSON's sections, without what says nothing."""
@@ -56,6 +57,13 @@ class Report:
             shown["result"] = {name: value for name, value in shown["result"].items() if name not in _IN_COMMAND}
         lines = [(name, _line(section)) for name, section in shown.items() if section]
         return lines if command is None else [*lines, ("command", command)]
+
+
+def json_text(content: dict[str, Any], indent: int | None = None) -> str:
+    """Content as JSON, ended by a line end; on one line without `indent`."""
+    text = json.dumps(_plain(content), indent=indent, ensure_ascii=False)
+    # A file's name need not be text that UTF-8 can hold; then everything is escaped.
+    return (text if _is_text(text) else json.dumps(_plain(content), indent=indent)) + "\n"
 
 
 def _is_text(text: str) -> bool:

@@ -198,7 +198,6 @@ def test_more_than_memory_can_take(here: Path, tmp_path_factory: pytest.TempPath
         ("x.npy -o y", "--format"),
         ("x.npy -o y.tif --dtype int64 --format jpeg", "jpeg"),
         ("rgb.npy -o y.jpg --axes ZYX --dtype uint8", "Z"),
-        ("x.npy extra.npy", "extra.npy"),
         ("x.npy --unknown", "--unknown"),
         ("", "IMAGE"),
     ],
@@ -425,6 +424,33 @@ def test_an_impatient_user(here: Path) -> None:
     out, err = process.communicate(timeout=30)
     assert process.returncode in (130, -signal.SIGINT)  # the interpreter's own end has no handlers any more
     assert (out, err) == (b"", b"")
+    assert contents(here) == files
+
+
+def test_an_interrupt_that_python_loses_is_not_the_last(here: Path) -> None:
+    """What a signal raises while an object is finalised is lost; the next one ends the program all the same."""
+    code = (
+        "import os, signal, time, convtool.linear, convtool.cli\n"
+        "class Last:\n"
+        "    def __del__(self): os.kill(os.getpid(), signal.SIGINT); time.sleep(0.01)\n"
+        "def apply(*arguments):\n"
+        "    Last()\n"
+        "    print('lost', flush=True)\n"
+        "    while True: time.sleep(0.01)\n"
+        "convtool.linear.apply = apply\n"
+        "convtool.cli.main()\n"
+    )
+    files = contents(here)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "convolve", "x.npy", "-k", "k.npy"],
+        cwd=here, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"lost\n"
+    time.sleep(1.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
     assert contents(here) == files
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from convtool import files
+from convtool import files, temporaries
 from convtool.errors import FileError, SettingError
 from convtool.files import Staging, beside, check_target, read_bytes
 
@@ -186,7 +186,7 @@ def test_a_full_disk_is_one_line(size: int) -> None:
 @pytest.mark.parametrize("size", [10, 10**6])
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     (tmp_path / "a").write_bytes(b"old")
-    monkeypatch.setattr(files, "open", lambda name, mode: _on_a_full_disk(name, mode), raising=False)
+    monkeypatch.setattr(temporaries, "open", lambda name, mode: _on_a_full_disk(name, mode), raising=False)
     with pytest.raises(FileError, match=r"^cannot write .*/a: the disk is full: free some space or choose another -o$"):
         write_all(tmp_path / "a", b"x" * size)
     assert os.listdir(tmp_path) == ["a"]

@@ -21,7 +21,15 @@ from command import PROGRAM, environment
 import convtool
 
 ROOT = Path(convtool.__file__).parent
-ABOVE = ("images", "report", "cli", "files", "wisdom", "memory")  # what knows users, files, codecs and the machine
+ABOVE = (
+    "images",
+    "report",
+    "cli",
+    "files",
+    "temporaries",
+    "wisdom",
+    "memory",
+)  # what knows users, files, codecs and the machine
 FOUNDATION = (
     *("errors", "axes", "kernel", "boundary", "geometry", "process", "costs", "libraries", "fft", "blas"),
     *("scratch", "products", "opencv", "direct", "separable", "blocks", "passes", "spectral", "engines", "choice"),
@@ -154,9 +162,9 @@ def test_the_foundation_stands_on_itself_alone() -> None:
 def test_images_reports_and_files_know_no_operators() -> None:
     """They serve the commands; what they need of the numerics is the names of axes, errors, free memory and threads."""
     for module in sources():
-        if room(module) in ("images", "report", "files", "wisdom", "memory"):
+        if room(module) in ("images", "report", "files", "temporaries", "wisdom", "memory"):
             inner = {room(target) for target in imports(module) if target.startswith("convtool.")}
-            assert inner <= {"images", "files", "memory", "axes", "errors", "process"}, module
+            assert inner <= {"images", "files", "temporaries", "memory", "axes", "errors", "process"}, module
 
 
 def test_only_the_command_line_knows_the_command_line() -> None:

@@ -2,7 +2,8 @@
 
 `main` is the program. It turns every outcome into an exit status, everywhere the same:
 
-    0 done    1 a verdict is no    2 usage, or the input failed    70 a bug    128 + n ended by signal n
+    0 done    1 a verdict is no, or some of many images failed    2 usage, or the input failed    70 a bug
+    128 + n ended by signal n
 
 A user's mistake is one line on standard error, never a traceback. Nothing here imports NumPy before a command has its
 arguments, so that help and usage errors answer at once.
@@ -13,8 +14,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 import traceback
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -22,6 +25,7 @@ from convtool.errors import ConvtoolError, listed
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _PIPE_STATUS = 141  # 128 + SIGPIPE
+_UNWINDING = 1.0  # seconds that a signal's work may take before another one ends the program without it
 
 
 class Interrupted(BaseException):
@@ -40,7 +44,8 @@ def main() -> None:
                 signal.signal(getattr(signal, name), _interrupt)
         status = _flushed(run(sys.argv[1:]))
     except Interrupted as interrupted:
-        status = 128 + interrupted.number
+        _flushed(0)
+        os._exit(128 + interrupted.number)  # other threads may be in long calls, which nobody waits for
     sys.exit(status)
 
 
@@ -106,8 +111,17 @@ def _exception_types(leaf: type[Any]) -> tuple[type[Any], type[Any]]:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     for name in _SIGNALS:  # the unwinding must not be interrupted in its turn
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+            signal.signal(getattr(signal, name), partial(_interrupt_again, time.monotonic()))
     raise Interrupted(number)
+
+
+def _interrupt_again(first: float, number: int, frame: FrameType | None) -> None:
+    """End at once what a signal did not end in time: Python loses what is raised while it clears up."""
+    if time.monotonic() - first > _UNWINDING:
+        from convtool import temporaries
+
+        temporaries.abandon()
+        os._exit(128 + number)
 
 
 def _flushed(status: int) -> int:

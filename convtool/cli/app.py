@@ -76,5 +76,6 @@ def _top(
 ) -> None:
     """Convolve, correlate and undo convolutions of images, and say how far to trust the results.
 
-    Exit status: 0 done, 1 a verdict is no, 2 usage or bad input, 70 a bug, 128 + n ended by signal n.
+    Exit status: 0 done, 1 a verdict is no, or some of many images failed, 2 usage or bad input, 70 a bug,
+    128 + n ended by signal n.
     """

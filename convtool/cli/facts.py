@@ -19,7 +19,7 @@ def build_model(
     job: Job, image: images.Image, x: np.ndarray, kernel: np.ndarray, is_data: bool, settings: dict[str, Any]
 ) -> model.Model:
     """The model of an image, with its resolved settings and its kernel's axes in the report."""
-    built = model.build(x, kernel, axes=image.axes, is_data=is_data, **settings)
+    built = _kept_model(job, image.axes, x, kernel, settings | {"is_data": is_data})
     operator = built.operator
     job.settle(
         {name: value for name, value in settings.items() if name not in ("engine", "precision")}
@@ -37,6 +37,15 @@ def build_model(
     return built
 
 
+def _kept_model(job: Job, axes: str, x: np.ndarray, kernel: np.ndarray, settings: dict[str, Any]) -> model.Model:
+    """The model, which is that of all images of this shape in a batch."""
+    if not job.kept.is_batch:
+        return model.build(x, kernel, axes=axes, **settings)
+    model.check(x, settings["precision"])
+    key = (axes, x.shape, x.dtype, id(kernel), tuple(sorted(settings.items())))
+    return job.kept.of_shape(("model", *key), lambda: model.build(x, kernel, axes=axes, **settings))
+
+
 def describe_kernel(job: Job, operator: Convolution) -> conditioning.Conditioning | None:
     """The kernel's condition in the report, where that is wanted and affordable.
 
@@ -49,7 +58,7 @@ def describe_kernel(job: Job, operator: Convolution) -> conditioning.Conditionin
             "the kernel's condition number was not computed: it takes a decomposition at every frequency"
         )
         return None
-    facts = conditioning.of(operator)
+    facts = job.kept.of_shape(("conditioning", id(operator)), lambda: conditioning.of(operator))
     job.report.kernel |= {
         "operator_norm": facts.norm,
         "condition": math.inf if facts.condition is None else facts.condition,

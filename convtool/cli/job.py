@@ -1,21 +1,24 @@
 """Job: one run of a command, with its report, its clock and its outputs; what all image commands share.
 
-The order is always the same: check names, read, compute, then write everything at once (`finish`), so that a failure at
-any point leaves nothing behind.
+The order is always the same: check names, read, compute, then write everything at once (`results`), so that a failure
+at any point leaves nothing behind. A batch is a job for the whole, and one `of` it for each image.
 """
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import typer
 
 import convtool
 from convtool import files, process, wisdom
+from convtool.cli.kept import Kept
 from convtool.cli.options import PARSERS
 from convtool.cli.progress import shown
 from convtool.cli.terminal import is_terminal, show_report
@@ -28,10 +31,21 @@ STDOUT = "-"
 _NO_SETTINGS = {"image", "kernel", "output", "bias", "reference", "set_", "a", "b", "family", "shapes", "help"}
 _NO_SETTINGS |= {"no_clobber", "report", "quiet", "verbose", "as_json", "max_pixels"}
 _NO_SETTINGS |= {"kernels", "verify", "mask", "indices", "components", "direction", "spectrum", "map", "sharp"}
+# Those of many inputs.
+_NO_SETTINGS |= {"recursive", "files_from", "null", "output_dir", "output_name", "skip_existing", "on_error", "jobs"}
+_NO_SETTINGS |= {"memory_limit"}
 
 
 class Job:
-    """One run; `inputs` are the names of everything that is read."""
+    """One run; `inputs` are the names of everything that is read.
+
+    Attributes
+    ----------
+    asked: the command's parameters; in a batch, with the names that are this image's
+    kept: what was read or made for other images already
+    raw: the image file's content, where it was read to know it again
+    staged: what is to be done once the results are staged
+    """
 
     def __init__(
         self,
@@ -41,7 +55,10 @@ class Job:
         outputs: list[str | None],
         threads: int | None = None,
     ) -> None:
-        self.context = context
+        self.context, self.asked = context, SimpleNamespace(**context.params)
+        self.kept = Kept(is_batch=False)
+        self.raw: bytes | None = None
+        self.staged: Callable[[files.Staging], None] | None = None
         self.quiet, verbose = context.params["quiet"], context.params["verbose"]
         self.no_clobber = context.params.get("no_clobber", False)
         self.report_file = context.params.get("report")
@@ -51,8 +68,7 @@ class Job:
         self.wants_facts = self.is_shown or self.report_file is not None
         self.inputs = [name for name in inputs if name is not None]
         self.from_kernel: set[str] = set()  # settings that a kernel's sidecar gives
-        process.policy.one_shot, process.policy.load_wisdom, process.policy.threads = True, wisdom.read, threads
-        process.policy.max_pixels = context.params.get("max_pixels", process.policy.max_pixels)
+        _set_policy(self.asked, threads)
         if "" in [*self.inputs, *outputs, self.report_file]:
             raise SettingError("a file name is empty (an unset variable?): leave the option out, or name a file")
         if any(name in files.STDOUT_NAMES for name in outputs) and sys.stdout is not None and sys.stdout.isatty():
@@ -66,6 +82,14 @@ class Job:
         for name in [*outputs, self.report_file]:
             if name is not None:
                 files.check_target(name, self.inputs, not self.no_clobber)
+
+    def of(self, **names: str | None) -> Job:
+        """The job for one image of a batch, whose names these are; it says nothing by itself."""
+        one = copy.copy(self)
+        one.asked = SimpleNamespace(**{**vars(self.asked), **names})
+        one.report = Report(self.report.command, self.report.version)
+        one.from_kernel, one.quiet, one.is_shown, one.report_file = set(), True, False, None
+        return one
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -88,7 +112,7 @@ class Job:
                 default = parameter.default
                 if isinstance(default, str) and name in PARSERS:
                     default = PARSERS[name](default)
-                value = resolved.get(name, self.context.params[name])
+                value = resolved.get(name, getattr(self.asked, name))
                 self.report.set(name, value, default, self.chosen(name), name in self.from_kernel)
 
     @contextmanager
@@ -98,7 +122,18 @@ class Job:
             self.settle({})
         with files.Staging() as staging:
             yield staging
+            if self.staged is not None:
+                self.staged(staging)
             if self.report_file is not None:
                 staging.open(self.report_file).write(self.report.to_json().encode())
         if not self.quiet:
             show_report(self.report, table=self.is_shown)
+
+
+def _set_policy(asked: SimpleNamespace, threads: int | None) -> None:
+    policy = process.policy
+    policy.one_shot, policy.load_wisdom, policy.threads = True, wisdom.read, threads
+    policy.max_pixels = getattr(asked, "max_pixels", policy.max_pixels)
+    policy.reproducible = getattr(asked, "reproducible", False)
+    if policy.reproducible:  # nor on whether there are other images
+        policy.load_wisdom, policy.one_shot = None, False

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from convtool.cli import options
-from convtool.process import MAX_PIXELS
+from convtool.cli.image_command import Work, image_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,9 +25,7 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
 
     def run(
         context: typer.Context,
-        image: options.ImageArgument,
         kernel: options.KernelOption,
-        output: options.OutputOption = None,
         boundary: options.BoundaryOption = "periodic",
         padding: options.PaddingOption = "same",
         stride: options.StrideOption = "1",
@@ -41,42 +40,36 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
         precision: options.PrecisionOption = "auto",
         threads: options.ThreadsOption = None,
         nan: options.NanOption = "refuse",
-        max_pixels: options.MaxPixelsOption = MAX_PIXELS,
         linear: options.LinearOption = False,
-        dtype: options.DtypeOption = None,
-        scale: options.ScaleOption = None,
-        format: options.FormatOption = None,
-        no_clobber: options.ClobberOption = False,
-        report: options.ReportOption = None,
-        quiet: options.QuietOption = False,
-        verbose: options.VerboseOption = False,
-    ) -> None:
-        settings = options.model_settings({**context.params, "operation": operation})
-        from convtool import linear as convolution
-        from convtool.cli import sidecar
-        from convtool.cli.facts import build_model
-        from convtool.cli.job import Job
-        from convtool.cli.reading import code_values, light, read_bias, read_image, read_kernel
-        from convtool.cli.writing import Destination, alpha_under, target_of, write_image
-
-        job = Job(context, inputs=[image, kernel, bias], outputs=[output], threads=threads)
-        to = Destination(output, format, dtype, scale)
-        source = read_image(job, image, axes, nan)
-        taps = read_kernel(job, kernel, normalize)
-        settings, offset = sidecar.applied(job, kernel, taps, settings)
-        offset = offset if bias is None else read_bias(job, bias)
-        target = target_of(job, source, _RESULTS[operation], to)
-        with job.timed("computing"):
-            x = light(source.data, linear, precision)
-            built = build_model(job, source, x, taps, False, settings)
-            y = code_values(source, linear, convolution.apply(built, x, offset))
-        with job.timed("measuring"):
-            _describe(job, built, x, y)
-        with job.results() as staging:
-            write_image(job, staging, y, built.output_axes, target, to, source, alpha_under(source, built))
+    ) -> Work:
+        return functools.partial(_work, options.model_settings({**context.params, "operation": operation}))
 
     run.__doc__ = help_text
-    return run
+    return image_command(_RESULTS[operation], reads=("kernel", "bias"))(run)
+
+
+def _work(settings: dict[str, Any], job: Job) -> None:
+    """Convolve or correlate one image."""
+    from convtool import linear as convolution
+    from convtool.cli import sidecar
+    from convtool.cli.facts import build_model
+    from convtool.cli.reading import code_values, light, read_bias, read_image, read_kernel
+    from convtool.cli.writing import Destination, alpha_under, target_of, write_image
+
+    asked, to = job.asked, Destination.of(job.asked)
+    source = read_image(job, asked.image, asked.axes, asked.nan)
+    taps = read_kernel(job, asked.kernel, asked.normalize)
+    settings, offset = sidecar.applied(job, asked.kernel, taps, settings)
+    offset = offset if asked.bias is None else read_bias(job, asked.bias)
+    target = target_of(job, source, _RESULTS[settings["operation"]], to)
+    with job.timed("computing"):
+        x = light(source.data, asked.linear, asked.precision)
+        built = build_model(job, source, x, taps, False, settings)
+        y = code_values(source, asked.linear, convolution.apply(built, x, offset))
+    with job.timed("measuring"):
+        _describe(job, built, x, y)
+    with job.results() as staging:
+        write_image(job, staging, y, built.output_axes, target, to, source, alpha_under(source, built))
 
 
 def _describe(job: Job, built: Model, x: np.ndarray, y: np.ndarray) -> None:

@@ -32,7 +32,8 @@ class Counting:
 def read_data(job: Job, name: str, axes: str | None, counting: Counting) -> tuple[images.Image, np.ndarray | None]:
     """An image whose every value is finite, and in its shape which of them count; None: all."""
     is_masking = counting.nan == "mask"
-    process.policy.put_off = fft.scipy_fft
+    if process.policy.one_shot:
+        process.policy.put_off = fft.scipy_fft
     try:
         source = read_image(job, name, axes, "keep" if is_masking else counting.nan)
     except NonFiniteError as error:
@@ -69,7 +70,7 @@ def suggest_linear(job: Job, source: images.Image, linear: bool, counting: Count
 
 def _read_mask(job: Job, name: str) -> np.ndarray:
     with job.timed("reading"):
-        return images.read(name).data
+        return job.kept.common(("mask", name), lambda: images.read(name).data)
 
 
 def _tell(job: Job, name: str, found: np.ndarray) -> None:

@@ -11,6 +11,14 @@ from convtool.errors import SettingError
 
 Boundary = Literal["periodic", "zero", "edge", "reflect", "symmetric"]
 
+ImagesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="IMAGE...",
+        help="Image files, .npy arrays, folders, quoted patterns, @LIST of names, or - for standard input.",
+        show_default=False,
+    ),
+]
 ImageArgument = Annotated[
     str, typer.Argument(metavar="IMAGE", help="Image file, .npy array, or - for standard input.", show_default=False)
 ]
@@ -128,6 +136,10 @@ PeakOption = Annotated[
     ),
 ]
 ClobberOption = Annotated[bool, typer.Option("--no-clobber", help="Refuse to replace an existing output.")]
+ReproducibleOption = Annotated[
+    bool,
+    typer.Option("--reproducible", help="Let nothing learned on, or installed on, this machine change a bit."),
+]
 ReportOption = Annotated[
     str | None, typer.Option("--report", metavar="FILE", help="Write the report as JSON.", show_default=False)
 ]

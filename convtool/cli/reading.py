@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def read_image(job: Job, name: str, axes: str | None, nan: str) -> images.Image:
     """An image, with its facts in the report."""
     with job.timed("reading"):
-        image = images.read(name, axes=axes, nan=nan)
+        image = images.read(name, axes=axes, nan=nan, raw=job.raw)
+    job.raw = None  # as large as the image itself
     job.report.input = {
         "name": image.name,
         "format": image.format,
@@ -43,8 +44,15 @@ def read_image(job: Job, name: str, axes: str | None, nan: str) -> images.Image:
 def read_kernel(job: Job, name: str, normalize: bool, plain: bool = False) -> np.ndarray:
     """Taps from a file or a family, with their notes in the report; `plain` as in `images.read_kernel`."""
     with job.timed("reading"):
-        taps, notes = (kernels.make(name), ()) if kernels.is_spec(name) else _read_kernel_file(name, plain)
+        taps, notes, facts = job.kept.common(("kernel", name), lambda: _kernel(name, normalize, plain))
     job.report.notes += notes
+    job.report.kernel = dict(facts)
+    return taps
+
+
+def _kernel(name: str, normalize: bool, plain: bool) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:
+    """Taps, notes on how they were read, and facts."""
+    taps, notes = (kernels.make(name), ()) if kernels.is_spec(name) else _read_kernel_file(name, plain)
     if normalize:
         total = taps.sum(dtype=np.float64)
         if abs(total) <= 1e-12 * np.abs(taps).sum():
@@ -52,8 +60,7 @@ def read_kernel(job: Job, name: str, normalize: bool, plain: bool = False) -> np
         taps = taps / total
     with np.errstate(over="ignore"):  # an infinite sum or norm is a fact for the report, and no more
         total, norm = float(taps.sum(dtype=np.float64)), float(np.linalg.norm(taps.astype(np.float64)))
-    job.report.kernel = {"name": name, "shape": list(taps.shape), "sum": total, "norm": norm}
-    return taps
+    return taps, notes, {"name": name, "shape": list(taps.shape), "sum": total, "norm": norm}
 
 
 def kernel_axes(name: str, taps: np.ndarray, said: str | None) -> str | None:
@@ -71,14 +78,14 @@ def _read_kernel_file(name: str, plain: bool) -> tuple[np.ndarray, tuple[str, ..
 def read_bias(job: Job, name: str) -> np.ndarray:
     """The numbers of a bias file."""
     with job.timed("reading"):
-        return read_array(files.read_bytes(name), name)
+        return job.kept.common(("bias", name), lambda: read_array(files.read_bytes(name), name))
 
 
 def read_reference(job: Job, name: str, axes: str | None, nan: str) -> images.Image:
     """A second image, to measure the first against."""
     is_array = name == files.STDIO or name.lower().endswith(".npy")  # image files say their axes themselves
     with job.timed("reading"):
-        return images.read(name, axes=axes if is_array else None, nan=nan)
+        return job.kept.common(("reference", name), lambda: images.read(name, axes=axes if is_array else None, nan=nan))
 
 
 def aligned(truth: images.Image, axes: str, shape: tuple[int, ...]) -> np.ndarray:

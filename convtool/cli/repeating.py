@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from convtool.cli.job import Job
 
 _ANEW = {"method", "boundary", "set_", "report", "quiet", "verbose", "no_clobber", "reference", "peak"}
+_ANEW |= {"recursive", "files_from", "null", "output_dir", "output_name", "skip_existing", "on_error", "jobs"}
+_ANEW |= {"memory_limit", "as_json"}
 
 
 def command_line(job: Job, boundary: str, chosen: dict[str, Any]) -> str:
@@ -16,7 +18,7 @@ def command_line(job: Job, boundary: str, chosen: dict[str, Any]) -> str:
     words = ["convtool", str(job.context.info_name)]
     for parameter in job.context.command.params:
         if parameter.name not in _ANEW and job.chosen(str(parameter.name)):
-            words += _spelled(parameter, job.context.params[str(parameter.name)])
+            words += _spelled(parameter, getattr(job.asked, str(parameter.name)))
     words += ["--method", chosen["method"], "--boundary", boundary]
     for name, value in chosen["options"].items():
         words += ["--set", f"{name}={_value(value)}"]

@@ -61,19 +61,19 @@ class Restored:
 def solve(job: Job, given: Given, method: Any) -> Restored:
     """The solution for what was given, by a method or its Options."""
     _leave_memory()
-    asked, source = job.context.params, given.source
+    asked, source = job.asked, given.source
     with job.timed("computing"):
-        y = reading.light(source.data, asked["linear"], asked["precision"])
+        y = reading.light(source.data, asked.linear, asked.precision)
         known = {"axes": source.axes, **given.settings}
         boundary, told = deconvolution.settled_boundary(y, given.taps, method, known, job.is_heard)
-        settings = given.settings | {"boundary": boundary, "keep_extension": asked["keep_extension"]}
+        settings = given.settings | {"boundary": boundary, "keep_extension": asked.keep_extension}
         built = build_model(job, source, y, given.taps, True, settings)
-        true = None if given.truth is None else _aligned(given.truth, built, asked["keep_extension"])
-        y, rounding = _without(given.bias, y, built), reading.rounding_of(source.data, asked["linear"])
-        spacing = None if asked["spacing"] is None else options.distances(asked["spacing"], "--spacing")
-        seen = observe(built, y, boundary, given.counted, rounding, spacing, asked["effort"])
+        true = None if given.truth is None else _aligned(given.truth, built, asked.keep_extension)
+        y, rounding = _without(given.bias, y, built), reading.rounding_of(source.data, asked.linear)
+        spacing = None if asked.spacing is None else options.distances(asked.spacing, "--spacing")
+        seen = observe(built, y, boundary, given.counted, rounding, spacing, asked.effort)
         solution = deconvolution.solve(built, seen, method)
-        encoded = functools.partial(reading.code_values, source, asked["linear"])
+        encoded = functools.partial(reading.code_values, source, asked.linear)
         others = {name: encoded(x) for name, x in solution.others.items()}
         snapshots = {count: encoded(x) for count, x in solution.snapshots.items()}
     job.report.notes += told
@@ -94,7 +94,7 @@ def write(job: Job, restored: Restored, target: str, to: Destination, peak: floa
         if named:
             job.report.output["snapshots"] = list(named)
         if true is not None:
-            job.report.reference["name"] = job.context.params["reference"]
+            job.report.reference["name"] = job.asked.reference
             measure_against(job, true, restored.x, axes, written, peak)
             for name, other in restored.others.items():
                 _compare(job, name, other, true, axes, peak)
@@ -114,7 +114,7 @@ def _tell_settings(job: Job, restored: Restored) -> None:
     """Notes on what was asked for and did not matter, or is likely not meant."""
     geometry, total = restored.built.operator.geometry, job.report.kernel["sum"]
     boundary = job.report.settings["boundary"]["value"]
-    if job.context.params["keep_extension"] and boundary != UNKNOWN:
+    if job.asked.keep_extension and boundary != UNKNOWN:
         job.report.notes.append(f"--keep-extension kept nothing: boundary {boundary} has no scene beyond the frame")
     if any(span >= n for span, n in zip(geometry.span, geometry.outputs, strict=True)):
         extent, outputs = spelled([span + 1 for span in geometry.span]), spelled(geometry.outputs)

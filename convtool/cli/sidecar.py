@@ -194,17 +194,18 @@ def applied(
     job: Job, kernel: str, taps: np.ndarray, settings: dict[str, Any]
 ) -> tuple[dict[str, Any], np.ndarray | None]:
     """A command's settings with those of the kernel's sidecar, if it has one, in their place; and the bias there."""
-    found = find(kernel)
+    found = job.kept.common(("sidecar", kernel), lambda: find(kernel))
     if found is None:
         return settings | {"kernel_axes": reading.kernel_axes(kernel, taps, settings["kernel_axes"])}, None
-    if job.chosen("normalize"):
-        raise SettingError(f"--normalize would change the kernel that {found.name} describes: leave it out")
-    return honoured(job, found, taps, settings, job.chosen("bias")), found.bias
+    with job.kept.for_all():
+        if job.chosen("normalize"):
+            raise SettingError(f"--normalize would change the kernel that {found.name} describes: leave it out")
+        return honoured(job, found, taps, settings, job.chosen("bias")), found.bias
 
 
 def left_aside(job: Job, kernel: str) -> None:
     """Say that the kernel's sidecar, if it has one, is not for this command, which takes the taps as they are."""
-    found = find(kernel)
+    found = job.kept.common(("sidecar", kernel), lambda: find(kernel))
     if found is not None:
         job.report.notes.append(
             f"{found.name} says how to {_words(found)['operation']} with {kernel}: nothing of it was taken here"
@@ -223,7 +224,7 @@ def honoured(job: Job, found: Sidecar, taps: np.ndarray, settings: dict[str, Any
         known.pop("boundary", None)  # of a scene that was photographed; the kernel's is for what it is applied to
     job.from_kernel |= set(known)
     for name in known:
-        if (name == "operation" and "operation" not in job.context.params) or job.chosen(name):
+        if (name == "operation" and not hasattr(job.asked, "operation")) or job.chosen(name):
             check(found, taps, name, settings[name])
     caveat = found.promise.caveat(_grid(job, found, taps))
     more = f"; {caveat}" if caveat else ""

@@ -15,17 +15,29 @@ def is_terminal() -> bool:
 
 def show_report(report: Report, table: bool) -> None:
     """Print the table, if wanted, and the notes, always; a full or closed standard error is no failure of the work."""
-    rows = report.rows() if table else []
-    with suppress(OSError, ValueError):  # as a closed stream raises, which is why the rows are made before
+    if table:
+        show_table(report.rows())
+    for note in report.notes:
+        say(f"note: {note}")
+
+
+def say(text: str) -> None:
+    """Print one line; a closed or full standard error is no failure of the work."""
+    with suppress(OSError, ValueError):
+        if sys.stderr is not None:
+            print(f"convtool: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def show_table(rows: list[tuple[str, str]]) -> None:
+    """Print labelled rows."""
+    with suppress(OSError, ValueError):
         if sys.stderr is None:
             return
-        if table and is_terminal():
+        if is_terminal():
             _rich_table(rows)
         else:
             for label, text in rows:
                 print(f"{label:>10}  {printable(text)}", file=sys.stderr)
-        for note in report.notes:
-            print(f"convtool: note: {printable(note)}", file=sys.stderr)
 
 
 def _rich_table(rows: list[tuple[str, str]]) -> None:

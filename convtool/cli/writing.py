@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,11 @@ class Destination:
     format: str | None
     dtype: str | None
     scale: str | None
+
+    @classmethod
+    def of(cls, asked: SimpleNamespace) -> Destination:
+        """Out of a command's parameters."""
+        return cls(asked.output, asked.format, asked.dtype, asked.scale)
 
 
 def target_of(job: Job, image: images.Image, word: str, to: Destination) -> str:

@@ -45,7 +45,7 @@ def compute(field: Field, store: Callable[[Block, list[np.ndarray]], None], coun
                 block.load(tile)
                 store(block, [target[tuple(piece.part for piece in tile)] for target in targets])
 
-    workers = min(process.threads(), len(tiles)) if field.image.size >= _THREADED else 1
+    workers = min(process.workers(), len(tiles)) if field.image.size >= _THREADED else 1
     if workers == 1:
         work(tiles)
     else:

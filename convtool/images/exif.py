@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-import warnings
+
+from convtool.images.guard import silence
 
 _ORIENTATION, _SHORT = 274, 3
 _UPRIGHT = 1
@@ -21,8 +22,7 @@ def orientation_of(exif: bytes) -> int:
     import PIL.Image
 
     entries = PIL.Image.Exif()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with silence:
         try:
             entries.load(exif)
             found = entries.get(_ORIENTATION, _UPRIGHT)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from typing import IO, Any
 
 import numpy as np
 
 from convtool.axes import spelled
 from convtool.errors import DataError, SettingError
-from convtool.images.guard import check_memory, check_unpacked, damaged, decoding, extra, native
+from convtool.images.guard import check_memory, check_unpacked, damaged, decoding, extra, native, silence
 from convtool.images.image import Image, Metadata, unkept
 
 _AXES = {2: "YX", 3: "ZYX", 4: "NZYX"}
@@ -69,8 +68,7 @@ def write_fits(stream: IO[bytes], data: np.ndarray, alpha: np.ndarray | None, me
     if header is not None and _lengths(header) != data.shape:
         dropped = (*dropped, "the match of the FITS header's coordinates (CRPIX) to the pixels, as the shape changed")
     buffer = io.BytesIO()  # astropy closes, and looks for a name on, the files it is given
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # cards of the input that break the standard are mended, which it says
+    with silence:  # cards of the input that break the standard are mended, which it says
         fits.PrimaryHDU(data, header).writeto(buffer, output_verify="silentfix")
     stream.write(buffer.getbuffer())
     return dropped

@@ -18,6 +18,7 @@ SUFFIXES = {
     ".fit": "fits",
     ".fts": "fits",
 }
+READ = (*SUFFIXES, ".bmp", ".gif", ".webp")  # endings of what can be read
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"),
@@ -45,6 +46,17 @@ def sniff(raw: bytes, name: str) -> str:
     raise FileError(
         f"cannot read {name}: it is no PNG, JPEG, TIFF, FITS, .npy, BMP, GIF or WebP file, or damaged at its start"
     )
+
+
+def kind_of(name: str) -> str:
+    """The format of a file by its first bytes; empty where they say nothing, or there are none."""
+    if not os.path.isfile(name):  # to open a pipe is to wait for somebody
+        return ""
+    try:
+        with open(name, "rb") as stream:
+            return _kind(stream.read(12)) or ""
+    except OSError:
+        return ""
 
 
 def is_known(raw: bytes) -> bool:

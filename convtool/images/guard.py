@@ -6,7 +6,7 @@ import importlib
 import math
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,11 +17,19 @@ from convtool.errors import ConvtoolError, DataError, FileError, MissingExtraErr
 from convtool.memory import available_memory
 
 
+def _silenced() -> Callable[[], None]:
+    filters = warnings.catch_warnings(action="ignore")
+    filters.__enter__()
+    return lambda: filters.__exit__(None, None, None)
+
+
+silence = process.Change(_silenced)  # filters are the process's, and several images may be read at a time
+
+
 @contextmanager
 def decoding(name: str, what: str) -> Iterator[None]:
     """Around a codec's calls: whatever they raise becomes a FileError of one line, and their warnings are dropped."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with silence:
         try:
             yield
         except ConvtoolError:

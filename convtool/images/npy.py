@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from typing import IO
 
 import numpy as np
 
 from convtool.axes import image_axes, spelled
 from convtool.errors import DataError, FileError
-from convtool.images.guard import check_memory, damaged, native
+from convtool.images.guard import check_memory, damaged, native, silence
 from convtool.images.image import Image, Metadata, unkept
 
 _REFUSED = {
@@ -39,7 +38,7 @@ def read_npy(raw: bytes, name: str, axes: str | None) -> Image:
 
 def read_array(raw: bytes, name: str) -> np.ndarray:
     """The array in an .npy file: real numbers, native, C-contiguous; read-only where it is the file's own bytes."""
-    shape, fortran, dtype, start = _header(raw, name)
+    shape, fortran, dtype, start = header(raw, name)
     _check_dtype(dtype, name)
     if min(shape, default=1) < 0:
         raise damaged(name, ".npy", f"its shape is {shape}")
@@ -54,10 +53,10 @@ def read_array(raw: bytes, name: str) -> np.ndarray:
     return native(flat.reshape(shape, order="F" if fortran else "C"))
 
 
-def _header(raw: bytes, name: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+def header(raw: bytes, name: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """(shape, whether in Fortran order, dtype, where the values begin) of a file that begins with these bytes."""
     stream = io.BytesIO(raw)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # files of Python 2, read well all the same
+    with silence:  # of files of Python 2, read well all the same
         try:
             version = np.lib.format.read_magic(stream)
             if version == (3, 0):  # exists only for records with names outside Latin-1

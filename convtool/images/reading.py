@@ -17,8 +17,8 @@ from convtool.images.raster import read_raster
 from convtool.images.tiff_read import read_tiff
 
 
-def read(source: str, *, axes: str | None = None, nan: str = "refuse") -> Image:
-    """The image in a file, a pipe or, for `-`, standard input.
+def read(source: str, *, axes: str | None = None, nan: str = "refuse", raw: bytes | None = None) -> Image:
+    """The image in a file, a pipe or, for `-`, standard input; `raw` is its content, where that was read already.
 
     `axes` names the axes as read (an image file's are relabelled: a TIFF's 'ZYX' as 'NYX'); `nan` says what becomes of
     NaN and infinities: 'refuse', 'keep', or fill by 'zero', 'mean' or 'nearest'.
@@ -28,7 +28,7 @@ def read(source: str, *, axes: str | None = None, nan: str = "refuse") -> Image:
     """
     check_choice(nan)
     spoken = "standard input" if source == STDIO else source
-    image = settle(decode(read_bytes(source), spoken, axes), nan)
+    image = settle(decode(read_bytes(source) if raw is None else raw, spoken, axes), nan)
     return dataclasses.replace(image, name=source)
 
 

@@ -37,7 +37,7 @@ def read_tiff(raw: bytes, name: str) -> Image:
     """
     import tifffile
 
-    _check_chain(raw, name)
+    check_chain(raw, name)
     with _page_errors(name), decoding(name, "TIFF"), tifffile.TiffFile(io.BytesIO(raw)) as file:
         alike = [one for one in file.series if (one.shape, one.axes, one.dtype) == _likeness(file.series[0])]
         series, page = file.series[0], file.series[0].keyframe
@@ -57,7 +57,7 @@ def read_tiff(raw: bytes, name: str) -> Image:
         return _assembled(data, axes, file, page, name, notes)
 
 
-def _check_chain(raw: bytes, name: str) -> None:
+def check_chain(raw: bytes, name: str) -> None:
     """Refuse pages of which the last leads back to an earlier one: tifffile would go round for ever."""
     order, is_big = "<" if raw[:2] == b"II" else ">", raw[2:4] in (b"+\0", b"\0+")
     (place, number), entry = ("QQ", 20) if is_big else ("IH", 12)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from . import machine
-from .row import FLOOR, Call, Contender, MissingError, Row, Target
+from .row import FLOOR, Call, Contender, Row, Target
 from .vips_and_magick import Output
 
 _WEIGHT, _BATCH = 0.01, 20
@@ -91,17 +91,13 @@ def convtool(data: Files) -> Call:
 
 
 def batch(data: Files) -> Call:
-    """The command with many files, in a folder; there is none as long as its usage names one image."""
-    usage = subprocess.run(
-        [sys.executable, "-m", "convtool", "deconvolve", "--help"], cwd=machine.ROOT, capture_output=True, text=True
-    )
-    if "..." not in usage.stdout.partition("\n\n")[0]:
-        raise MissingError("no command yet: convtool deconvolve takes one image")
+    """The command with many files, and a folder for the results."""
     inputs = [data.output.path / f"batch-{n:02}.png" for n in range(_BATCH)]
     for path in inputs:
         path.write_bytes(data.source.read_bytes())
     results = data.output.path / "results"
-    return command([*_DECONVOLVE, *inputs, "-k", data.kernel, "-o", f"{results}/"], results / inputs[-1].name)
+    line = [*_DECONVOLVE, *inputs, "-k", data.kernel, "--output-dir", results]
+    return command(line, results / inputs[-1].name)
 
 
 def script(data: Files, name: str, text: str) -> Call:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from convtool.cli import options
+from convtool.cli.image_command import Work, image_command
 from convtool.cli.listing import listing
 from convtool.deconvolution import DEFAULT_METHOD, methods
 from convtool.errors import SettingError
-from convtool.process import MAX_PIXELS
 from convtool.registry import assignments, fields
 
 if TYPE_CHECKING:
+    from convtool.cli.job import Job
+
     Method = str
 else:
     Method = Literal[tuple(methods.names())]
@@ -78,11 +81,10 @@ _EffortOption = Annotated[
 ]
 
 
+@image_command("deconvolved", reads=("kernel", "bias", "reference", "mask"))
 def run(
     context: typer.Context,
-    image: options.ImageArgument,
     kernel: options.KernelOption,
-    output: options.OutputOption = None,
     method: _MethodOption = DEFAULT_METHOD,
     set_: _SetOption = None,
     operation: _OperationOption = "convolve",
@@ -108,43 +110,37 @@ def run(
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = None,
     nan: _NanOption = "refuse",
-    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     linear: options.LinearOption = False,
-    dtype: options.DtypeOption = None,
-    scale: options.ScaleOption = None,
-    format: options.FormatOption = None,
-    no_clobber: options.ClobberOption = False,
-    report: options.ReportOption = None,
-    quiet: options.QuietOption = False,
-    verbose: options.VerboseOption = False,
-) -> None:
+) -> Work:
     """Undo a convolution, given its kernel.
 
     Finds the image that, convolved with the kernel, gives this one as well as the data allow. The report says how well
     the result explains the data, what the kernel destroyed, and, with --reference, how far it is from the truth.
     """
     chosen = _options(method, assignments(set_ or [], "--set"))
-    settings = _settings(context.params)
+    return functools.partial(_work, chosen, _settings(context.params))
+
+
+def _work(method: Any, settings: dict[str, Any], job: Job) -> None:
+    """Undo the convolution of one image."""
     from convtool.cli import observing, reading, restoring, sidecar
-    from convtool.cli.job import Job
     from convtool.cli.writing import Destination, target_of
 
-    job = Job(context, inputs=[image, kernel, bias, reference, mask], outputs=[output], threads=threads)
-    to = Destination(output, format, dtype, scale)
-    counting = observing.Counting(mask, nan, saturation)
-    source, counted = observing.read_data(job, image, axes, counting)
-    taps = reading.read_kernel(job, kernel, normalize)
-    settings, offset = sidecar.applied(job, kernel, taps, settings)
-    offset = offset if bias is None else reading.read_bias(job, bias)
-    filling = "refuse" if nan == "mask" else nan
-    truth = None if reference is None else reading.read_reference(job, reference, axes, filling)
+    asked, to = job.asked, Destination.of(job.asked)
+    counting = observing.Counting(asked.mask, asked.nan, asked.saturation)
+    source, counted = observing.read_data(job, asked.image, asked.axes, counting)
+    taps = reading.read_kernel(job, asked.kernel, asked.normalize)
+    settings, offset = sidecar.applied(job, asked.kernel, taps, settings)
+    offset = offset if asked.bias is None else reading.read_bias(job, asked.bias)
+    filling = "refuse" if asked.nan == "mask" else asked.nan
+    truth = None if asked.reference is None else reading.read_reference(job, asked.reference, asked.axes, filling)
     target = target_of(job, source, "deconvolved", to)
-    observing.suggest_linear(job, source, linear, counting, counted)
+    observing.suggest_linear(job, source, asked.linear, counting, counted)
     given = restoring.Given(source, taps, settings, offset, counted, truth)
-    restored = restoring.solve(job, given, chosen)
+    restored = restoring.solve(job, given, method)
     with job.timed("measuring"):
-        restoring.describe(job, restored, linear, precision)
-    restoring.write(job, restored, target, to, peak)
+        restoring.describe(job, restored, asked.linear, asked.precision)
+    restoring.write(job, restored, target, to, asked.peak)
 
 
 def _options(method: str, given: dict[str, str]) -> Any:

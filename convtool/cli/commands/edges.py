@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from convtool.cli import options
+from convtool.cli.image_command import Work, image_command
 from convtool.errors import SettingError
-from convtool.process import MAX_PIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +44,9 @@ ComponentsOption = Annotated[
 ]
 
 
+@image_command("edges", writes=("direction", "components"))
 def run(
     context: typer.Context,
-    image: options.ImageArgument,
-    output: options.OutputOption = None,
     operator: OperatorOption = "central",
     boundary: options.BoundaryOption = "reflect",
     direction: DirectionOption = None,
@@ -56,16 +55,8 @@ def run(
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = None,
     nan: options.NanOption = "refuse",
-    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     linear: options.LinearOption = False,
-    dtype: options.DtypeOption = None,
-    scale: options.ScaleOption = None,
-    format: options.FormatOption = None,
-    no_clobber: options.ClobberOption = False,
-    report: options.ReportOption = None,
-    quiet: options.QuietOption = False,
-    verbose: options.VerboseOption = False,
-) -> None:
+) -> Work:
     """Find edges: the magnitude of an image's gradient.
 
     The result is sqrt(gx^2 + gy^2), with gz where the image has a Z axis. A ramp of slope 1 gives 1 with every
@@ -75,26 +66,29 @@ def run(
     """
     for option, file in {"--direction": direction, "--components": components}.items():
         _check_holds_floats(option, file)
+    return _work
+
+
+def _work(job: Job) -> None:
+    """Find the edges of one image."""
     from convtool import gradients, model, process
     from convtool.cli.facts import describe_result
-    from convtool.cli.job import Job
     from convtool.cli.reading import code_values, light, read_image
     from convtool.cli.writing import Destination, target_of, write_image
 
-    job = Job(context, inputs=[image], outputs=[output, direction, components], threads=threads)
-    to = Destination(output, format, dtype, scale)
-    source = read_image(job, image, axes, nan)
+    asked, to = job.asked, Destination.of(job.asked)
+    source = read_image(job, asked.image, asked.axes, asked.nan)
     target = target_of(job, source, "edges", to)
-    x = light(source.data, linear, precision)
-    settings = {"axes": source.axes, "operator": operator, "boundary": boundary, "precision": precision}
+    x = light(source.data, asked.linear, asked.precision)
+    settings = {name: getattr(asked, name) for name in ("operator", "boundary", "precision")} | {"axes": source.axes}
     with job.timed("computing"):
         extras = {}
-        if direction is not None:
-            extras["direction"] = (gradients.direction(x, **settings), source.axes, direction)
-        if components is not None:
-            extras["components"] = (*_as_channels(gradients.gradient(x, **settings), source.axes), components)
-        y = code_values(source, linear, gradients.edges(x, **settings))
-    computed = {"float32": "single", "float64": "double"}[model.working_dtype(x.dtype, precision).name]
+        if asked.direction is not None:
+            extras["direction"] = (gradients.direction(x, **settings), source.axes, asked.direction)
+        if asked.components is not None:
+            extras["components"] = (*_as_channels(gradients.gradient(x, **settings), source.axes), asked.components)
+        y = code_values(source, asked.linear, gradients.edges(x, **settings))
+    computed = {"float32": "single", "float64": "double"}[model.working_dtype(x.dtype, asked.precision).name]
     job.settle({"axes": source.axes, "precision": computed, "threads": process.threads()})
     if job.wants_facts:
         describe_result(job, y)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import functools
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from convtool.cli import options
+from convtool.cli.image_command import Work, image_command
 from convtool.errors import listed
-from convtool.process import MAX_PIXELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,11 +21,10 @@ Combine = Literal["mul", "add", "sub", "absdiff", "max", "min", "tan-add"]
 Reduce = Literal["sum", "prod", "max", "min", "mean"]
 
 
+@image_command("local", reads=("kernel",))
 def run(
     context: typer.Context,
-    image: options.ImageArgument,
     kernel: options.KernelOption,
-    output: options.OutputOption = None,
     combine: Annotated[Combine, typer.Option("--combine", help="What a pixel and its weight become.")] = "mul",
     reduce: Annotated[Reduce, typer.Option("--reduce", help="How a window's values become one.")] = "sum",
     boundary: options.BoundaryOption = "periodic",
@@ -37,48 +37,43 @@ def run(
     kernel_axes: options.KernelAxesOption = None,
     precision: options.PrecisionOption = "auto",
     nan: options.NanOption = "refuse",
-    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     linear: options.LinearOption = False,
-    dtype: options.DtypeOption = None,
-    scale: options.ScaleOption = None,
-    format: options.FormatOption = None,
-    no_clobber: options.ClobberOption = False,
-    report: options.ReportOption = None,
-    quiet: options.QuietOption = False,
-    verbose: options.VerboseOption = False,
-) -> None:
+) -> Work:
     """Convolve with something else than multiply and add.
 
     For filters that no weighted sum can be: the kernel moves over the image, unflipped as in correlate; every pixel
     under it is combined with its weight, and the window's values are reduced to one. Useful pairs are described below.
     """
     settings = options.model_settings({**context.params, "operation": "correlate", "engine": "auto"})
+    return functools.partial(_work, settings)
+
+
+def _work(settings: dict[str, Any], job: Job) -> None:
+    """Do it with one image."""
     import numpy as np
 
     from convtool import windows
     from convtool.cli import reading, sidecar
     from convtool.cli.facts import build_model, describe_result
-    from convtool.cli.job import Job
     from convtool.cli.reading import code_values, light, read_image
     from convtool.cli.writing import Destination, alpha_under, target_of, write_image
 
-    job = Job(context, inputs=[image, kernel], outputs=[output])
-    to = Destination(output, format, dtype, scale)
-    source = read_image(job, image, axes, nan)
-    taps = reading.read_kernel(job, kernel, normalize=False, plain=True)
-    sidecar.left_aside(job, kernel)
-    settings["kernel_axes"] = reading.kernel_axes(kernel, taps, kernel_axes)
+    asked, to = job.asked, Destination.of(job.asked)
+    source = read_image(job, asked.image, asked.axes, asked.nan)
+    taps = reading.read_kernel(job, asked.kernel, normalize=False, plain=True)
+    sidecar.left_aside(job, asked.kernel)
+    settings = settings | {"kernel_axes": reading.kernel_axes(asked.kernel, taps, asked.kernel_axes)}
     target = target_of(job, source, "local", to)
     # What it sums to says nothing here, and whoever clips is told to divide by it.
     del job.report.kernel["sum"]
     # What overflows is counted in a note instead.
     with job.timed("computing"), np.errstate(over="ignore", invalid="ignore"):
-        x = light(source.data, linear, precision)
+        x = light(source.data, asked.linear, asked.precision)
         built = build_model(job, source, x, taps, False, settings)
         _check_room(job, built)
-        y = windows.apply(built, x, combine, reduce)
+        y = windows.apply(built, x, asked.combine, asked.reduce)
         _note_overflow(job, y)
-        y = code_values(source, linear, y)
+        y = code_values(source, asked.linear, y)
     if job.wants_facts:
         describe_result(job, y)
     with job.results() as staging:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from convtool.cli import options
+from convtool.cli.image_command import Work, image_command
 from convtool.errors import DataError, SettingError, listed
-from convtool.process import MAX_PIXELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,11 +58,10 @@ _Nan = Annotated[
 ]
 
 
+@image_command("pooled", writes=("indices",))
 def run(
     context: typer.Context,
-    image: options.ImageArgument,
     window: _Window,
-    output: options.OutputOption = None,
     indices: _Indices = None,
     op: _Op = "max",
     stride: _Stride = "1",
@@ -71,15 +71,7 @@ def run(
     ceil_mode: _CeilMode = False,
     axes: options.AxesOption = None,
     nan: _Nan = "refuse",
-    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
-    dtype: options.DtypeOption = None,
-    scale: options.ScaleOption = None,
-    format: options.FormatOption = None,
-    no_clobber: options.ClobberOption = False,
-    report: options.ReportOption = None,
-    quiet: options.QuietOption = False,
-    verbose: options.VerboseOption = False,
-) -> None:
+) -> Work:
     """Take the maximum (or minimum, or mean) over a window at every position.
 
     By default the window slides pixel by pixel and stays inside the frame; --padding same keeps the size, and
@@ -94,17 +86,20 @@ def run(
     }
     sides = options.numbers(window, "--window")
     _check_indices(indices, op)
+    return functools.partial(_work, sides, settings)
+
+
+def _work(sides: int | tuple[int, ...], settings: dict[str, Any], job: Job) -> None:
+    """Pool one image."""
     import numpy as np
 
     from convtool import pooling
     from convtool.cli.facts import describe_result
-    from convtool.cli.job import Job
     from convtool.cli.writing import Destination, alpha_on, target_of, write_image
     from convtool.pooling import geometry
 
-    job = Job(context, inputs=[image], outputs=[output, indices])
-    to = Destination(output, format, dtype, scale)
-    source = _read(job, image, axes, nan)
+    op, indices, to = job.asked.op, job.asked.indices, Destination.of(job.asked)
+    source = _read(job, job.asked.image, job.asked.axes, job.asked.nan)
     target = target_of(job, source, "pooled", to)
     places = None
     with job.timed("computing"):
@@ -182,7 +177,7 @@ def _settle(job: Job, built: Pooling, settings: dict[str, Any]) -> None:
         }
     )
     if built.empty:
-        value = "highest" if job.context.params["op"] == "min" else "lowest"
+        value = "highest" if job.asked.op == "min" else "lowest"
         job.report.notes.append(
             f"{built.empty} of {math.prod(windows.outputs)} windows read no pixel, their result is the {value} value"
             " there is: use a smaller padding, or a --boundary that continues the image"

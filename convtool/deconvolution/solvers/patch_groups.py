@@ -16,7 +16,7 @@ Every pixel then is the average of all the patches' values there, weighted by 1 
 groups of few components, and by a window that falls towards a patch's edge.
 
 Patches are found in a pilot image and can be used for several images near it. All work goes tile by tile of groups, on
-as many threads as `process.threads` says, and is summed in one order, so that results repeat themselves. Distances of
+as many threads as `process.workers` says, and is summed in one order, so that results repeat themselves. Distances of
 patches are ||a||^2 + ||b||^2 - 2 a.b, the last a matrix product; of several channels the mean is compared.
 
 References: Dong, Shi, Li 2013 (doi:10.1109/TIP.2012.2221729); Zhang, Zhao, Gao 2014 (doi:10.1109/TIP.2014.2323127).
@@ -130,7 +130,7 @@ def _pair(values: Iterator[int]) -> tuple[int, int]:
 
 def _mapped(work: Callable[[Any], Any], items: list[Any]) -> Iterator[Any]:
     """What the work makes of each item, in order."""
-    with ThreadPoolExecutor(process.threads()) as pool:
+    with ThreadPoolExecutor(process.workers()) as pool:
         yield from pool.map(work, items)
 
 

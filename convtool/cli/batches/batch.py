@@ -1,0 +1,199 @@
+"""Batch: a command's work for many images, from their names to the summary."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import traceback
+from contextlib import ExitStack, suppress
+from types import SimpleNamespace
+from typing import IO, TYPE_CHECKING
+
+import typer
+
+import convtool
+from convtool import blas, files, process, temporaries
+from convtool.cli.batches import NO_IMAGE, places, records, room
+from convtool.cli.batches.crew import Crew, Done, first_interrupt
+from convtool.cli.batches.names import expanded
+from convtool.cli.batches.places import Task
+from convtool.cli.batches.tally import FAILED, Tally, reason
+from convtool.cli.job import Job
+from convtool.cli.kept import EndsBatchError, Kept
+from convtool.cli.progress import Watch
+from convtool.cli.terminal import say, show_table
+from convtool.errors import ConvtoolError, SettingError
+
+if TYPE_CHECKING:
+    from convtool.cli.image_command import Work
+    from convtool.report import Report
+
+_HOPELESS = ("ENOSPC", "EDQUOT", "EROFS")  # of the disk, whatever the image
+_ADVICE = "raise --memory-limit, cut the image up, or use a machine with more"
+
+
+class Batch:
+    """A command's work for many images; making it checks everything that can be checked before work begins."""
+
+    def __init__(
+        self, context: typer.Context, work: Work, word: str, reads: tuple[str, ...], writes: tuple[str, ...]
+    ) -> None:
+        self._work, self._command = work, str(context.info_name)
+        others = [name for each in reads if (name := context.params[each]) is not None]
+        self._job = job = Job(context, inputs=others, outputs=[], threads=context.params.get("threads"))
+        self._asked = asked = job.asked
+        _check_streams(asked, others)
+        if not asked.image and asked.files_from is None:
+            raise SettingError(NO_IMAGE)
+        inputs = expanded(asked, [*others, *filter(None, [asked.report])])
+        self._tasks = places.tasks(inputs, asked, self._command, word, writes)
+        places.check(self._tasks, [*others, *filter(None, [asked.report])])
+        self._limit = room.limit(asked.memory_limit)
+        self._records = records.Records(asked, self._command, reads, writes)
+        self._tally = Tally(len(self._tasks), self._command, convtool.__version__)
+        self._reports: dict[int, Report] = {}
+        self._is_ended = False
+        _set_up(job)
+
+    def run(self) -> None:
+        """Do it; raises typer.Exit with the status unless every image is done."""
+        for folder in records.folders(self._tasks):
+            temporaries.sweep(folder)
+        asked, quiet = self._asked, self._job.quiet or self._asked.as_json
+        needs = functools.partial(room.needed, asked=asked, command=self._command)
+        crew = Crew(asked.jobs or process.workers(), self._do, needs, self._limit, _ADVICE)
+        with ExitStack() as stack:
+            stream = None if asked.report is None else stack.enter_context(_opened(asked.report))
+            watch = stack.enter_context(Watch(self._tally.progress, self._tally.total, quiet))
+            stack.enter_context(first_interrupt(lambda: self._hear(crew)))
+            stack.enter_context(blas.single_threaded())
+            try:
+                for done in crew.run(self._tasks, lambda: watch.tick(self._tally.ended)):
+                    self._end(done, crew)
+                    self._write(self._tally.ready_lines(), stream)
+                    watch.tick(self._tally.ended, done.task.image)
+            except Exception:
+                crew.drain()
+                raise
+            except BaseException:  # the process is to end, whatever the threads do
+                temporaries.abandon()
+                raise
+            finally:
+                self._write(self._tally.late_lines(), stream)
+                stack.close()
+                self._show(quiet)
+        self._leave(crew)
+
+    def _do(self, task: Task) -> None:
+        """What a thread does for an image."""
+        raw = files.read_bytes(task.image)
+        digest = records.digest(raw)
+        if self._asked.skip_existing and self._records.is_done(task, digest):
+            return
+        one = self._job.of(image=task.image, **task.results)
+        one.inputs, one.raw = [*self._job.inputs, task.image], raw
+        del raw
+        for target in task.results.values():
+            places.prepare(target)
+            files.check_target(target, one.inputs, not one.no_clobber)
+        one.staged = functools.partial(self._stage_record, task, digest)
+        self._work(one)
+        if self._asked.reproducible:
+            one.report.seconds.clear()
+        self._reports[task.number] = one.report
+
+    def _stage_record(self, task: Task, digest: str, staging: files.Staging) -> None:
+        name = records.name_of(task.output)
+        places.prepare(name)
+        staging.open(name).write(self._records.text(task, digest, staging.digests()).encode())
+
+    def _end(self, done: Done, crew: Crew) -> None:
+        """Take note of how an image's work has ended."""
+        error, report = done.error, self._reports.pop(done.task.number, None)
+        if isinstance(error, EndsBatchError):
+            raise error.error
+        if error is not None and not isinstance(error, ConvtoolError | OSError | MemoryError):
+            self._tally.is_bug = True
+            with suppress(OSError):
+                traceback.print_exception(error)
+        self._tally.add(done.task, report, None if error is None else reason(error))
+        if error is not None and (self._asked.on_error == "stop" or _is_hopeless(error)):
+            crew.is_stopping = True
+
+    def _hear(self, crew: Crew) -> None:
+        """The first Ctrl-C."""
+        crew.is_stopping = self._is_ended = True
+        say(f"finishing the {crew.in_hand} in hand; once more Ctrl-C stops at once")
+
+    def _write(self, lines: list[str], stream: IO[bytes] | None) -> None:
+        for line in lines:
+            if self._asked.as_json:
+                print(line, end="", flush=True)
+            if stream is not None:
+                _write_line(stream, line, self._asked.report)
+
+    def _show(self, quiet: bool) -> None:
+        """The summary; failures are said even where nothing else is."""
+        for told in self._tally.told_failures():
+            say(f"failed: {told}")
+        if self._asked.as_json:
+            with suppress(OSError, ValueError):
+                print(self._tally.to_json(), end="", flush=True)
+        if quiet:
+            return
+        if self._job.is_shown:
+            show_table(self._tally.rows())
+        for note in self._tally.notes():
+            say(f"note: {note}")
+        say(self._tally.summary())
+
+    def _leave(self, crew: Crew) -> None:
+        if self._is_ended:
+            raise typer.Exit(128 + signal.SIGINT)
+        if self._tally.is_bug:
+            raise typer.Exit(70)
+        if self._tally.counts[FAILED]:
+            raise typer.Exit(1)
+
+
+def _check_streams(asked: SimpleNamespace, others: list[str]) -> None:
+    """Raises SettingError where standard input would be read twice, or standard output would hold two things."""
+    lists = [asked.files_from, *(word[1:] for word in asked.image or [] if word.startswith("@"))]
+    if [*lists, *others].count(files.STDIO) > 1:
+        raise SettingError("only one input can come from standard input (-): name a file for the others")
+
+
+def _set_up(job: Job) -> None:
+    """Settle for the whole batch what must not differ from image to image."""
+    policy = process.policy
+    policy.one_shot = False
+    job.kept = Kept(is_batch=True)
+    job.is_heard = not job.quiet or job.report_file is not None or job.asked.as_json
+    job.wants_facts = job.report_file is not None or job.asked.as_json or job.asked.verbose
+
+
+def _is_hopeless(error: BaseException) -> bool:
+    """Whether the next image would fail as well: there is no place for its result."""
+    import errno
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in {getattr(errno, name, -1) for name in _HOPELESS}:
+            return True
+        cause = cause.__cause__
+    return False
+
+
+def _opened(name: str) -> IO[bytes]:
+    try:
+        return open(name, "wb", buffering=0)
+    except OSError as error:
+        raise files.unwritable(name, error) from error
+
+
+def _write_line(stream: IO[bytes], line: str, name: str) -> None:
+    """A whole line, or an error: what was written before stays."""
+    try:
+        stream.write(line.encode(errors="backslashreplace"))
+    except OSError as error:
+        raise files.unwritable(name, error) from error

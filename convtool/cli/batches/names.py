@@ -1,0 +1,115 @@
+"""What a batch reads: the words of the command line as the names of images.
+
+    photo.png           a file
+    folder              the images in it, by their names' endings, in order; with --recursive in its folders too
+    'scans/*.tif'       a pattern that no file has for its name (** for any folders)
+    @list.txt           the names in a list; they are taken as they are
+    --files-from LIST   the same; - for standard input
+
+What a folder holds beside images is left alone, and so are hidden files, the output folder, and files that the command
+is given for other ends, such as its kernel.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from convtool import files
+from convtool.cli import lists
+from convtool.errors import FileError, SettingError
+from convtool.images.formats import READ
+
+
+@dataclass(frozen=True)
+class Input:
+    """An image by its name, and the folder below the one that was named in which it lies."""
+
+    name: str
+    below: str = ""
+
+
+def expanded(asked: SimpleNamespace, others: list[str]) -> list[Input]:
+    """The images of a batch, each once; `others` are the files it reads for other ends.
+
+    Raises FileError and SettingError for what names none.
+    """
+    found: dict[Input, None] = {}
+    for word in asked.image or []:
+        found |= dict.fromkeys(_meant(word, asked, others))
+    if asked.files_from is not None:
+        found |= dict.fromkeys(_listed(asked.files_from, asked.null))
+    return list(found)
+
+
+def is_pattern(word: str) -> bool:
+    """Whether a word stands for the files that are named like it."""
+    return glob.has_magic(word) and not os.path.lexists(word)
+
+
+def _meant(word: str, asked: SimpleNamespace, others: list[str]) -> Iterator[Input]:
+    if word == files.STDIO:
+        raise SettingError("standard input (-) is one image: name it alone, or give names with --files-from -")
+    if word.startswith("@"):
+        yield from _listed(word[1:], asked.null)
+    elif os.path.isdir(word):
+        if asked.output_dir is None:
+            raise SettingError(f"the results of the folder {word} need a folder of their own: say --output-dir DIR")
+        yield from _in_folder(word, asked, others)
+    elif is_pattern(word):
+        yield from _matching(word)
+    else:
+        yield Input(word)
+
+
+def _listed(source: str, null: bool) -> Iterator[Input]:
+    spoken = "standard input" if source == files.STDIO else source
+    found = lists.names(files.read_bytes(source), spoken, null)
+    if not found:
+        raise FileError(f"{spoken} names no image: give one name a line")
+    yield from (Input("./-" if name == files.STDIO else name) for name in found)
+
+
+def _matching(pattern: str) -> Iterator[Input]:
+    found = sorted(name for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name))
+    if not found:
+        raise FileError(f"no file is named like {pattern}: is the pattern right?")
+    yield from map(Input, found)
+
+
+def _in_folder(folder: str, asked: SimpleNamespace, others: list[str]) -> Iterator[Input]:
+    known = {_identity(name) for name in (*others, asked.output_dir or "")} - {None}
+    found = list(_walk(folder, folder, asked.recursive, known))
+    if not found:
+        more = "" if asked.recursive else " (folders in it are for --recursive)"
+        raise FileError(f"the folder {folder} holds no image{more}: names must end in {', '.join(READ)}")
+    yield from found
+
+
+def _walk(top: str, folder: str, is_recursive: bool, known: set[tuple[int, int] | None]) -> Iterator[Input]:
+    """The images in a folder, and then those in its folders; links are followed to files, but not to folders."""
+    try:
+        with os.scandir(folder) as entries:
+            shown = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: os.fsencode(e.name))
+    except OSError as error:
+        raise FileError(f"cannot read the folder {folder}: {files.reason(error)}") from error
+    below = os.path.relpath(folder, top)
+    for entry in shown:
+        is_image = os.path.splitext(entry.name)[1].lower() in READ
+        if is_image and (entry.is_file() or entry.is_symlink()) and _identity(entry.path) not in known:
+            yield Input(entry.path, "" if below == "." else below)
+    for entry in shown:
+        if is_recursive and entry.is_dir(follow_symlinks=False) and _identity(entry.path) not in known:
+            yield from _walk(top, entry.path, is_recursive, known)
+
+
+def _identity(name: str) -> tuple[int, int] | None:
+    """What a file or folder is, whatever it is called; None for a link to nothing."""
+    try:
+        status = os.stat(name)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,127 @@
+"""Where a batch writes: the file of each result, known before any work is done.
+
+A result's name is that of its image through --output-name, in the image's folder, or in --output-dir, where the tree
+below a folder that was named is mirrored. Its fields are
+
+    {stem} {suffix}    the image's name without its ending; the ending of the result's format, with its dot
+    {command}          convolve, ...
+    {parent}           the name of the folder that the image lies in
+
+and a field's value never has a separator in it, so that nothing is written outside the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import string
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from convtool import files
+from convtool.cli.batches.names import Input
+from convtool.errors import FileError, SettingError
+from convtool.images.formats import SUFFIXES, kind_of, output_format, suffix_for
+
+_FIELDS = ("stem", "suffix", "command", "parent")
+_USUAL = {"png": ".png", "jpeg": ".jpg", "tiff": ".tif", "npy": ".npy", "fits": ".fits"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image of a batch: its number, its name, and what each option that names a result stands for."""
+
+    number: int
+    image: str
+    results: dict[str, str]
+
+    @property
+    def output(self) -> str:
+        """The file of the result itself."""
+        return self.results["output"]
+
+
+def tasks(inputs: list[Input], asked: SimpleNamespace, command: str, word: str, writes: tuple[str, ...]) -> list[Task]:
+    """What is to be done for each input; raises SettingError where two results, or a result and an input, collide."""
+    if asked.output is not None:
+        raise SettingError(f"-o names one file, and this is a batch of {len(inputs)}: say --output-dir FOLDER instead")
+    usual = "{stem}{suffix}" if asked.output_dir else f"{{stem}}.{word}{{suffix}}"
+    templates = {"output": asked.output_name or usual}
+    templates |= {name: getattr(asked, name) for name in writes if getattr(asked, name) is not None}
+    for name, template in templates.items():
+        _check_template(template, "--output-name" if name == "output" else f"--{name}", len(inputs))
+    found = []
+    for number, each in enumerate(inputs):
+        values = _values(each.name, asked.format, command)
+        folder = _folder(each, asked.output_dir)
+        placed = {name: os.path.join(folder, template.format(**values)) for name, template in templates.items()}
+        found.append(Task(number, each.name, placed))
+    return found
+
+
+def check(found: list[Task], others: Iterable[str]) -> None:
+    """Raises SettingError where two results would be one file, or a result would replace what is read."""
+    taken: dict[str, str] = {}
+    for task in found:
+        for target in task.results.values():
+            first = taken.setdefault(os.path.realpath(target), task.image)
+            if first is not task.image or list(task.results.values()).count(target) > 1:
+                raise SettingError(
+                    f"two results would go to {target}: those of {first} and {task.image}: tell them apart with"
+                    " --output-name, such as '{parent}_{stem}{suffix}', or name their folder with --recursive"
+                )
+    for name in (*others, *(task.image for task in found)):
+        image = taken.get(os.path.realpath(name))
+        if image is not None and os.path.exists(name):
+            raise SettingError(
+                f"the result of {image} would replace {name}, which is read: choose another --output-dir or"
+                " --output-name"
+            )
+
+
+def _check_template(template: str, option: str, count: int) -> None:
+    example = "'{stem}_edges{suffix}'"
+    try:
+        fields = [(name, more) for _, name, *more in string.Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise SettingError(f"{option} '{template}' is no template ({error}): use one such as {example}") from None
+    strange = [name for name, more in fields if name not in _FIELDS or any(more)]
+    if strange:
+        known = ", ".join(f"{{{name}}}" for name in _FIELDS)
+        raise SettingError(f"{option} has the field {{{strange[0]}}}, expected {known}: use one such as {example}")
+    parts = template.split("/")
+    if template.startswith("/") or ".." in parts or parts[-1] in ("", "."):
+        raise SettingError(f"{option} '{template}' leads elsewhere: it must be a file's name below the output folder")
+    if count > 1 and not fields:
+        raise SettingError(f"{option} '{template}' is one name for {count} results: put {{stem}} in it")
+
+
+def _values(name: str, format: str | None, command: str) -> dict[str, str]:
+    stem = os.path.splitext(os.path.basename(name))[0]
+    parent = os.path.basename(os.path.dirname(os.path.abspath(name)))
+    return {"stem": stem, "suffix": _suffix(name, format), "command": command, "parent": parent}
+
+
+def _suffix(name: str, format: str | None) -> str:
+    """The ending of a result: of the format asked for, else of the input's, by its ending or, where that says nothing,
+    its first bytes."""
+    if format is not None:
+        return _USUAL[output_format(name, format)]
+    kind = SUFFIXES.get(os.path.splitext(name)[1].lower())
+    return suffix_for(name, kind or kind_of(name))
+
+
+def _folder(each: Input, output_dir: str | None) -> str:
+    return os.path.dirname(each.name) if output_dir is None else os.path.join(output_dir, each.below)
+
+
+def prepare(target: str) -> None:
+    """Make the folder of a result; raises FileError where it cannot be."""
+    folder = os.path.dirname(target)
+    try:
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise FileError(
+            f"cannot create the folder {folder}: {files.reason(error)}: choose another --output-dir"
+        ) from error

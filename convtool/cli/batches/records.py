@@ -1,0 +1,91 @@
+"""Records: what a result was made of, so that `--skip-existing` can tell that nothing has changed.
+
+The record of `DIR/NAME` is `DIR/.convtool/NAME.json`, written with it in every batch:
+
+    convtool_result    version of this format
+    convtool, command, settings    what made it: the version, the command and its parameters that matter to the result
+    reads      SHA-256 of each other file that was read, such as the kernel, or a kernel's expression as it is
+    image      SHA-256 of the image file
+    results    SHA-256 of the result, and of the files that were written with it
+
+It holds no times and no paths, so that two runs that do the same write the same. A result is left be where all of it
+is as it would be now, the files' contents included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import convtool
+from convtool import files
+from convtool.cli import sidecar
+from convtool.cli.batches.places import Task
+from convtool.errors import ConvtoolError
+
+FOLDER = ".convtool"
+_FORMAT = 1
+_KEY = "convtool_result"
+_NO_MATTER = {"image", "output", "output_dir", "output_name", "recursive", "files_from", "null", "skip_existing"}
+_NO_MATTER |= {"on_error", "jobs", "memory_limit", "as_json", "report", "quiet", "verbose", "no_clobber", "max_pixels"}
+_NO_MATTER |= {"threads"}
+
+
+def name_of(target: str) -> str:
+    """The record's file name."""
+    return os.path.join(os.path.dirname(target), FOLDER, f"{os.path.basename(target)}.json")
+
+
+class Records:
+    """The records of one batch."""
+
+    def __init__(self, asked: SimpleNamespace, command: str, reads: tuple[str, ...], writes: tuple[str, ...]) -> None:
+        left = _NO_MATTER | set(reads) | set(writes)
+        settings = {name: value for name, value in vars(asked).items() if name not in left}
+        self._head = {
+            _KEY: _FORMAT,
+            "convtool": convtool.__version__,
+            "command": command,
+            "settings": settings,
+            "reads": {name: _content_of(value) for name in reads if (value := getattr(asked, name)) is not None},
+        }
+
+    def is_done(self, task: Task, image: str) -> bool:
+        """Whether the results of an image with this digest are there as they would be now."""
+        try:
+            found = json.loads(files.read_bytes(name_of(task.output)))
+            results = {name: digest(files.read_bytes(target)) for name, target in task.results.items()}
+        except (ConvtoolError, ValueError, RecursionError):
+            return False
+        return bool(found == self._record(image, results))
+
+    def text(self, task: Task, image: str, digests: dict[str, str]) -> str:
+        """The record of an image with this digest, whose results have those, by their files."""
+        record = self._record(image, {name: digests[target] for name, target in task.results.items()})
+        return json.dumps(record, indent=2, sort_keys=True) + "\n"
+
+    def _record(self, image: str, results: dict[str, str]) -> dict[str, Any]:
+        return {**self._head, "image": image, "results": results}
+
+
+def folders(found: Iterable[Task]) -> set[str]:
+    """Every folder that results and their records go to."""
+    every = {os.path.dirname(target) or "." for task in found for target in task.results.values()}
+    return every | {os.path.join(folder, FOLDER) for folder in every}
+
+
+def _content_of(name: str) -> str:
+    """The digest of a file, with those of a kernel's settings beside it; what is no file stands for itself."""
+    if not os.path.isfile(name):
+        return name
+    return " ".join(digest(files.read_bytes(each)) for each in [name, *sidecar.existing([name])])
+
+
+def digest(raw: bytes) -> str:
+    """The SHA-256 of a file's content, as hexadecimal digits."""
+    import hashlib
+
+    return hashlib.sha256(raw).hexdigest()

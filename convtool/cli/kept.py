@@ -1,0 +1,67 @@
+"""What the images of a batch have in common: read or made for one of them, and kept for the others.
+
+One thread makes a thing while the others that need it wait. What belongs to a shape (operators with their spectra) is
+kept for the few shapes that were needed last, so that memory does not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from convtool.errors import ConvtoolError
+
+T = TypeVar("T")
+_SHAPES = 4
+
+
+class EndsBatchError(Exception):
+    """What is wrong is wrong for every image; `error` says it."""
+
+    def __init__(self, error: ConvtoolError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Kept:
+    """Things by what they are made of; `is_batch` says whether there are other images that an error could spare."""
+
+    def __init__(self, is_batch: bool) -> None:
+        self.is_batch = is_batch
+        self._common: OrderedDict[Hashable, Any] = OrderedDict()
+        self._of_shapes: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def common(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What does not depend on the image, made by its first user; what is wrong with it ends the batch."""
+        with self._lock, self.for_all():
+            return _found(self._common, key, make)
+
+    def of_shape(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What images of one shape share; the key says the shape."""
+        with self._lock:
+            found = _found(self._of_shapes, key, make)
+            self._of_shapes.move_to_end(key)
+            while len(self._of_shapes) > _SHAPES:
+                self._of_shapes.popitem(last=False)
+            return found
+
+    @contextmanager
+    def for_all(self) -> Iterator[None]:
+        """What goes wrong inside goes wrong for every image."""
+        try:
+            yield
+        except ConvtoolError as error:
+            if self.is_batch:
+                raise EndsBatchError(error) from error
+            raise
+
+
+def _found(things: OrderedDict[Hashable, Any], key: Hashable, make: Callable[[], T]) -> T:
+    if key not in things:
+        things[key] = make()
+    found: T = things[key]
+    return found

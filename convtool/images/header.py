@@ -1,0 +1,69 @@
+"""How many values an image file holds, from its header alone; what is damaged is left for reading to say."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+import struct
+
+import numpy as np
+
+from convtool.errors import ConvtoolError
+from convtool.files import read_bytes
+from convtool.images.formats import kind_of
+from convtool.images.guard import decoding
+from convtool.images.npy import header as npy_header
+from convtool.images.tiff_read import check_chain
+
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}
+_ENOUGH = 1 << 16  # bytes that hold the header of an .npy file
+
+
+def values_of(name: str) -> tuple[int, int]:
+    """(the number of values, bytes of each) in an image file; (0, 1) where it cannot be told."""
+    readers = {"png": _png, "npy": _npy, "tiff": _tiff, "fits": _fits}
+    kind = kind_of(name)
+    try:
+        return readers.get(kind, _picture)(name) if kind else (0, 1)
+    except (ConvtoolError, OSError, struct.error):
+        return 0, 1
+
+
+def _start(name: str) -> bytes:
+    with open(name, "rb") as stream:
+        return stream.read(_ENOUGH)
+
+
+def _png(name: str) -> tuple[int, int]:
+    width, height, depth, colour = struct.unpack_from(">IIBB", _start(name), 16)
+    return width * height * _PNG_SAMPLES.get(colour, 4), -(-depth // 8)
+
+
+def _npy(name: str) -> tuple[int, int]:
+    shape, _, dtype, _ = npy_header(_start(name), name)
+    return math.prod(shape), dtype.itemsize
+
+
+def _tiff(name: str) -> tuple[int, int]:
+    import tifffile
+
+    raw = read_bytes(name)
+    check_chain(raw, name)
+    with decoding(name, "TIFF"), tifffile.TiffFile(io.BytesIO(raw)) as file:
+        return sum(math.prod(each.shape) for each in file.series), np.dtype(file.series[0].dtype).itemsize
+
+
+def _fits(name: str) -> tuple[int, int]:
+    """Of the whole file, which holds little but the values."""
+    found = re.search(rb"BITPIX  = +-?(\d+)", _start(name))
+    each = max(1, int(found[1]) // 8) if found else 1
+    return os.path.getsize(name) // each, each
+
+
+def _picture(name: str) -> tuple[int, int]:
+    import PIL.Image
+
+    with decoding(name, "image"), PIL.Image.open(name) as picture:
+        return picture.width * picture.height * len(picture.getbands()), 1

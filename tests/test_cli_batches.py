@@ -1,0 +1,407 @@
+"""Many images through one command: which are meant, where results go, what failures cost, and what is done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from command import Outcome, contents, refused, run, succeed
+
+RNG = np.random.default_rng(20)
+K = ("-k", "gaussian:sigma=1")
+
+
+def photo(file: Path, shape: tuple[int, ...] = (24, 37, 3)) -> None:
+    """An image file with noise in it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    iio.imwrite(file, RNG.integers(0, 256, shape, dtype=np.uint8))
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """A folder `scans` with images at two depths, and with files that are no images."""
+    for name in ("a.png", "b.png", "deep/c.png", "deep/er/d.tif", ".hidden.png", ".cache/e.png"):
+        photo(tmp_path / "scans" / name)
+    (tmp_path / "scans" / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder by its path there, hidden ones too."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def results(folder: Path) -> list[str]:
+    """The paths of all files below a folder, but for records."""
+    return [name for name in tree(folder) if ".convtool" not in name]
+
+
+def batch(here: Path, *arguments: str, status: int = 0, **settings: Any) -> Outcome:
+    """A batch in a folder, with its exit status."""
+    outcome = run(*arguments, cwd=here, **settings)
+    assert outcome.status == status, outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    return outcome
+
+
+# Which images are meant -----------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_its_images_and_its_tree_is_mirrored(scans: Path) -> None:
+    batch(scans, "convolve", "scans", *K, "--output-dir", "flat")
+    assert results(scans / "flat") == ["a.png", "b.png"]
+    batch(scans, "convolve", "scans", "-r", *K, "--output-dir", "out")
+    assert results(scans / "out") == ["a.png", "b.png", "deep/c.png", "deep/er/d.tif"]
+    succeed("convolve", "scans/deep/c.png", *K, "-o", "one.png", "--reproducible", cwd=scans)
+    batch(scans, "convolve", "scans", "-r", *K, "--output-dir", "again", "--reproducible")
+    assert (scans / "again/deep/c.png").read_bytes() == (scans / "one.png").read_bytes()
+
+
+def test_patterns_lists_and_standard_input_name_images(scans: Path) -> None:
+    batch(scans, "convolve", "scans/**/*.png", *K, "--output-dir", "pattern")
+    assert results(scans / "pattern") == ["a.png", "b.png", "c.png"]
+    (scans / "list.txt").write_bytes(b"scans/b.png\r\n\nscans/deep/c.png\n")
+    batch(scans, "convolve", "@list.txt", *K, "--output-dir", "list")
+    batch(scans, "convolve", "--files-from", "list.txt", *K, "--output-dir", "from")
+    batch(scans, "convolve", "--files-from", "-", *K, "--output-dir", "lines", stdin=b"scans/b.png\nscans/deep/c.png\n")
+    batch(
+        scans, "convolve", "--files-from", "-", "-0", *K, "--output-dir", "nul", stdin=b"scans/b.png\0scans/deep/c.png"
+    )
+    for folder in ("list", "from", "lines", "nul"):
+        assert results(scans / folder) == ["b.png", "c.png"]
+
+
+def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(tmp_path: Path) -> None:
+    photo(tmp_path / "x[1].png")
+    photo(tmp_path / "x1.png")
+    batch(tmp_path, "convolve", "x[1].png", "x1.png", *K, "--output-dir", "out")
+    assert results(tmp_path / "out") == ["x1.png", "x[1].png"]
+
+
+def test_odd_names_are_read_and_written_and_never_echoed_raw(tmp_path: Path) -> None:
+    names = [
+        b"-k.png",
+        b"a\nb.png",
+        b"\x1b[31mred.png",
+        b"\xff\xfe.png",
+        "schön 日本.png".encode(),
+        b"~.png",
+        b"{stem}.png",
+    ]
+    for name in names:
+        photo(tmp_path / "in" / "x.png")
+        os.rename(tmp_path / "in" / "x.png", os.path.join(os.fsencode(tmp_path / "in"), name))
+    (tmp_path / "in" / "bad\x1b[2J.png").write_bytes(b"\x89PNG")
+    outcome = batch(tmp_path, "convolve", "in", *K, "--output-dir", "out", "--json", status=1)
+    written = {name for name in os.listdir(os.fsencode(tmp_path / "out")) if name != b".convtool"}
+    assert written == set(names)
+    assert "\x1b" not in outcome.stderr
+    assert b"\x1b" not in outcome.stdout
+    lines = [json.loads(line) for line in outcome.stdout.splitlines()]
+    assert {os.fsencode(line["input"]["name"]) for line in lines[:-1]} >= {b"in/" + name for name in names}
+
+
+def test_links_and_dots_in_lists_write_nothing_elsewhere(tmp_path: Path) -> None:
+    photo(tmp_path / "far/x.png")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/link.png").symlink_to(tmp_path / "far/x.png")
+    (tmp_path / "work/loop").symlink_to(tmp_path / "work")
+    (tmp_path / "work/nothing.png").symlink_to("gone.png")
+    before = tree(tmp_path / "far")
+    names = b"../far/x.png\nlink.png\nloop/link.png\n"
+    outcome = batch(
+        tmp_path / "work", "convolve", "--files-from", "-", *K, "--output-dir", "out", stdin=names, status=2
+    )
+    assert "two results would go to out/link.png" in outcome.stderr
+    batch(tmp_path / "work", "convolve", "--files-from", "-", *K, "--output-dir", "out", stdin=names[:-14])
+    assert results(tmp_path / "work/out") == ["link.png", "x.png"]
+    outcome = batch(tmp_path / "work", "convolve", ".", "-r", *K, "--output-dir", "all", status=1)
+    assert "nothing.png: no such file" in outcome.stderr
+    assert results(tmp_path / "work/all") == ["link.png", "out/link.png", "out/x.png"]
+    assert tree(tmp_path / "far") == before
+
+
+def test_the_kernel_and_the_output_folder_are_no_images_of_the_folder(scans: Path) -> None:
+    np.save(scans / "scans/k.npy", np.ones((3, 3)) / 9)
+    shutil.rmtree(scans / "scans/deep")
+    for _ in range(2):
+        batch(scans, "convolve", "scans", "-r", "-k", "scans/k.npy", "--output-dir", "scans/out")
+        assert results(scans / "scans/out") == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["scans"], "the results of the folder scans need a folder of their own: say --output-dir DIR"),
+        (["none", "--output-dir", "out"], "the folder none holds no image (folders in it are for --recursive)"),
+        (["none", "-r", "--output-dir", "out"], "the folder none holds no image: names must end in .png"),
+        (["scans/*.jpg"], "no file is named like scans/*.jpg"),
+        (["@empty.txt"], "empty.txt names no image: give one name a line"),
+        (["@gone.txt"], "cannot read gone.txt: no such file"),
+        (["--files-from", "nul.txt"], "line 1 of nul.txt holds a NUL byte: say -0"),
+        (["-", "scans/a.png"], "standard input (-) is one image"),
+        ([], "no image was named"),
+        (["--output-dir", "out"], "no image was named"),
+        (["scans/a.png", "scans/b.png", "-o", "x.png"], "-o names one file, and this is a batch of 2"),
+        (["scans/a.png", "scans/deep/../a.png", "--output-dir", "out"], "two results would go to out/a.png"),
+        (["scans", "--output-dir", "out", "--output-name", "x.png"], "is one name for 2 results: put {stem} in it"),
+        (["scans", "--output-dir", "out", "--output-name", "{suffix}"], "two results would go to out/.png"),
+        (["scans", "--output-dir", "out", "--output-name", "{name}.png"], "has the field {name}, expected {stem}"),
+        (["scans", "--output-dir", "out", "--output-name", "{stem!r}"], "has the field {stem}, expected"),
+        (["scans", "--output-dir", "out", "--output-name", "{stem.x}"], "has the field {stem.x}"),
+        (["scans", "--output-dir", "out", "--output-name", "{stem"], "is no template"),
+        (["scans", "--output-dir", "out", "--output-name", "../{stem}.png"], "leads elsewhere"),
+        (["scans", "--output-dir", "out", "--output-name", "/{stem}.png"], "leads elsewhere"),
+        (["scans", "--output-dir", "scans"], "the result of scans/a.png would replace scans/a.png, which is read"),
+        (["scans", "--output-dir", "out", "--memory-limit", "many"], "--memory-limit must be a size such as 800M"),
+        (["scans", "--output-dir", "out", "--memory-limit", "0"], "--memory-limit must be a size"),
+        (["@-", "--files-from", "-"], "only one input can come from standard input"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_any_work(scans: Path, arguments: list[str], says: str) -> None:
+    (scans / "none/inner").mkdir(parents=True)
+    (scans / "empty.txt").write_text("\n")
+    (scans / "nul.txt").write_bytes(b"a\0b")
+    before = tree(scans)
+    assert says in refused(scans, "convolve", *arguments, *K, cwd=scans)
+    assert tree(scans) == before
+
+
+# Where results go -----------------------------------------------------------------------------------------------------
+
+
+def test_results_lie_beside_their_images_without_an_output_folder(scans: Path) -> None:
+    batch(scans, "correlate", "scans/a.png", "scans/deep/c.png", *K)
+    assert (scans / "scans/a.correlated.png").exists()
+    assert (scans / "scans/deep/c.correlated.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--output-name", "{stem}_{command}{suffix}"], ["a_convolve.png", "b_convolve.png"]),
+        (["--output-name", "{parent}/{stem}.tif"], ["scans/a.tif", "scans/b.tif"]),
+        (["--format", "tiff"], ["a.tif", "b.tif"]),
+        (
+            ["--format", "npy", "--output-name", "{parent}-{stem}-soft{suffix}"],
+            ["scans-a-soft.npy", "scans-b-soft.npy"],
+        ),
+    ],
+)
+def test_names_of_results(scans: Path, arguments: list[str], expected: list[str]) -> None:
+    batch(scans, "convolve", "scans", *K, "--output-dir", "out", *arguments)
+    assert results(scans / "out") == expected
+    reader = np.load if expected[0].endswith("npy") else iio.imread
+    assert reader(scans / "out" / expected[0]).shape[-2:] != ()
+
+
+def test_an_ending_that_says_nothing_is_told_by_the_content(tmp_path: Path) -> None:
+    photo(tmp_path / "x.jpg")
+    photo(tmp_path / "y.png")
+    os.rename(tmp_path / "y.png", tmp_path / "y.scan")
+    batch(tmp_path, "convolve", "x.jpg", "y.scan", *K, "--output-dir", "out")
+    assert results(tmp_path / "out") == ["x.png", "y.png"]
+
+
+def test_further_files_have_names_of_their_own_for_each_image(scans: Path) -> None:
+    says = refused(scans, "edges", "scans", "--output-dir", "out", "--direction", "d.tif", cwd=scans)
+    assert "--direction 'd.tif' is one name for 2 results" in says
+    batch(scans, "edges", "scans", "--output-dir", "out", "--direction", "{stem}_direction.tif")
+    assert results(scans / "out") == ["a.png", "a_direction.tif", "b.png", "b_direction.tif"]
+    batch(scans, "maxpool", "scans", "--window", "3", "--output-dir", "pool", "--indices", "{stem}_at.npy")
+    assert results(scans / "pool") == ["a.png", "a_at.npy", "b.png", "b_at.npy"]
+
+
+# Every command --------------------------------------------------------------------------------------------------------
+
+COMMANDS = {
+    "convolve": ["convolve", *K],
+    "correlate": ["correlate", "-k", "random:size=5,seed=3", "--boundary", "reflect"],
+    "edges": ["edges"],
+    "local": ["local", "-k", "box:size=3", "--combine", "add", "--reduce", "max"],
+    "maxpool": ["maxpool", "--window", "3"],
+    **{
+        method: ["deconvolve", *K, "--method", method]
+        for method in ("auto", "pinv", "wiener", "tikhonov", "rl", "tv", "non-local", "least-squares")
+    },
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_bytes_do_not_depend_on_jobs_and_are_those_of_single_commands(tmp_path: Path, name: str) -> None:
+    for number, shape in enumerate([(40, 52, 3), (40, 52, 3), (33, 47), (64, 64, 3), (40, 52, 3), (33, 47)]):
+        photo(tmp_path / f"in/{number}.png", shape)
+    command = [*COMMANDS[name], "--reproducible"]
+    for jobs in ("1", "4"):
+        batch(tmp_path, *command, "in", "--output-dir", f"out{jobs}", "-j", jobs, "--report", f"{jobs}.jsonl")
+    assert tree(tmp_path / "out1") == tree(tmp_path / "out4")
+    ours, theirs = ((tmp_path / f"{jobs}.jsonl").read_text().replace(f"out{jobs}/", "") for jobs in ("1", "4"))
+    assert ours == theirs
+    for number in (1, 2):
+        run(*command, f"in/{number}.png", "-o", "one.png", "-q", cwd=tmp_path)
+        assert (tmp_path / "one.png").read_bytes() == (tmp_path / f"out1/{number}.png").read_bytes()
+
+
+def test_without_reproducible_bytes_do_not_depend_on_jobs_either(tmp_path: Path) -> None:
+    for number in range(6):
+        photo(tmp_path / f"in/{number}.png", (300, 311, 3))
+    for jobs in ("1", "3"):
+        batch(tmp_path, "convolve", "in", "-k", "disk:radius=5", "--output-dir", f"out{jobs}", "-j", jobs)
+    assert tree(tmp_path / "out1") == tree(tmp_path / "out3")
+
+
+# What failures cost ---------------------------------------------------------------------------------------------------
+
+
+def spoil(folder: Path) -> None:
+    """Among good images, one that is cut, one that is none, and one that is not there."""
+    (folder / "aa_cut.png").write_bytes((folder / "a.png").read_bytes()[:200])
+    (folder / "none.png").write_text("these are no pixels")
+
+
+def test_a_bad_file_costs_only_itself(scans: Path) -> None:
+    spoil(scans / "scans")
+    outcome = batch(scans, "convolve", "scans", *K, "--output-dir", "out", "--report", "r.jsonl", status=1)
+    assert results(scans / "out") == ["a.png", "b.png"]
+    lines = outcome.stderr.splitlines()
+    assert lines[0].startswith("convtool: failed: cannot read scans/aa_cut.png: the PNG file is truncated or damaged")
+    assert lines[1].startswith("convtool: failed: cannot read scans/none.png")
+    assert lines[2].startswith("convtool: 2 done, 2 failed in ")
+    assert len(lines) == 3
+    found = [json.loads(line) for line in (scans / "r.jsonl").read_text().splitlines()]
+    assert [line["status"] for line in found] == ["done", "failed", "done", "failed"]
+    assert "truncated" in found[1]["error"]
+    assert found[0]["output"]["name"] == "out/a.png"
+    assert found[0]["kernel"]["condition"] > 1
+
+
+def test_on_error_stop_begins_no_other(scans: Path) -> None:
+    spoil(scans / "scans")
+    outcome = batch(scans, "convolve", "scans", *K, "--output-dir", "out", "--on-error", "stop", "-j", "1", status=1)
+    assert "1 done, 1 failed, 2 not begun in" in outcome.stderr
+    assert results(scans / "out") == ["a.png"]
+
+
+def test_what_is_wrong_for_all_is_said_once_and_ends_the_batch(scans: Path) -> None:
+    for arguments, says in (
+        (["-k", "gone.npy"], "cannot read kernel gone.npy"),
+        (["-k", "gaussian"], "sigma"),
+        ([*K, "--bias", "gone.npy"], "cannot read gone.npy: no such file"),
+        ([*K, "--padding", "some"], "--padding must be"),
+    ):
+        outcome = batch(scans, "convolve", "scans", *arguments, "--output-dir", "out", status=2)
+        told = [line for line in outcome.stderr.splitlines() if " in 0" not in line]
+        assert len(told) == 1
+        assert says in told[0]
+        assert not (scans / "out").exists() or results(scans / "out") == []
+
+
+def test_settings_that_fit_no_image_fail_each(scans: Path) -> None:
+    outcome = batch(scans, "convolve", "scans", *K, "--padding", "1,2,3", "--output-dir", "out", status=1)
+    assert outcome.stderr.count("failed: scans/") == 2
+
+
+def test_quiet_says_failures_alone(scans: Path) -> None:
+    assert batch(scans, "convolve", "scans", *K, "--output-dir", "out", "-q").stderr == ""
+    spoil(scans / "scans")
+    lines = batch(scans, "convolve", "scans", *K, "--output-dir", "out", "-q", status=1).stderr.splitlines()
+    assert [line[:16] for line in lines] == ["convtool: failed"] * 2
+
+
+def test_existing_results_are_refused_one_by_one_with_no_clobber(scans: Path) -> None:
+    batch(scans, "convolve", "scans/a.png", *K, "--output-dir", "out")
+    outcome = batch(scans, "convolve", "scans", *K, "--output-dir", "out", "--no-clobber", status=1)
+    assert "failed: scans/a.png: cannot write out/a.png: it exists and --no-clobber was given" in outcome.stderr
+    assert results(scans / "out") == ["a.png", "b.png"]
+
+
+def test_an_image_beyond_the_memory_limit_is_refused_before_it_is_begun(tmp_path: Path) -> None:
+    photo(tmp_path / "in/a.png", (20, 30))
+    photo(tmp_path / "in/large.png", (900, 1100, 3))
+    outcome = batch(tmp_path, "convolve", "in", *K, "--output-dir", "out", "--memory-limit", "20M", status=1)
+    assert "failed: in/large.png: it would take about" in outcome.stderr
+    assert "bytes of memory, and the limit is 20971520: raise --memory-limit" in outcome.stderr
+    assert results(tmp_path / "out") == ["a.png"]
+
+
+# What is done again ---------------------------------------------------------------------------------------------------
+
+
+def test_skip_existing_goes_by_content(scans: Path) -> None:
+    command = ["convolve", "scans", "-r", *K, "--output-dir", "out", "--skip-existing"]
+    assert "4 done in" in batch(scans, *command).stderr
+    first = tree(scans / "out")
+    assert "4 skipped in" in batch(scans, *command).stderr
+    os.utime(scans / "scans/a.png")
+    assert "4 skipped" in batch(scans, *command, "-j", "3", "--threads", "1").stderr
+    (scans / "out/a.png").write_bytes(first["a.png"][:-20])  # cut
+    (scans / "out/b.png").unlink()
+    (scans / "out/deep/.convtool/c.png.json").write_text("{")
+    assert "3 done, 1 skipped" in batch(scans, *command).stderr
+    assert tree(scans / "out") == first
+    shutil.copy(scans / "scans/b.png", scans / "scans/a.png")
+    assert "1 done, 3 skipped" in batch(scans, *command).stderr
+    assert "4 done" in batch(scans, *command, "--boundary", "reflect").stderr
+    assert "4 skipped" in batch(scans, *command, "--boundary", "reflect").stderr
+
+
+def test_skip_existing_knows_the_kernel_by_its_content(scans: Path) -> None:
+    np.save(scans / "k.npy", np.ones((3, 3)) / 9)
+    command = ["convolve", "scans", "-k", "k.npy", "--output-dir", "out", "--skip-existing"]
+    batch(scans, *command)
+    assert "2 skipped" in batch(scans, *command).stderr
+    np.save(scans / "k.npy", np.ones((3, 5)) / 15)
+    assert "2 done" in batch(scans, *command).stderr
+    (scans / "k.npy.json").write_text("{}")
+    assert "2 done" in batch(scans, *command).stderr
+
+
+def test_records_hold_no_times_and_no_paths(scans: Path) -> None:
+    batch(scans, "convolve", "scans", *K, "--output-dir", "out")
+    shutil.copytree(scans / "scans", scans / "other")
+    batch(scans, "convolve", "other", *K, "--output-dir", "elsewhere", "-j", "1", "--report", "r.jsonl")
+    assert tree(scans / "out") == tree(scans / "elsewhere")
+
+
+# What is said ---------------------------------------------------------------------------------------------------------
+
+
+def test_json_is_a_line_for_each_image_and_one_for_all(scans: Path) -> None:
+    spoil(scans / "scans")
+    outcome = batch(scans, "convolve", "scans", *K, "--output-dir", "out", "--json", status=1)
+    lines = [json.loads(line) for line in outcome.stdout.splitlines()]
+    assert [line["input"]["name"] for line in lines[:-1]] == [f"scans/{n}.png" for n in ("a", "aa_cut", "b", "none")]
+    whole = {key: lines[-1][key] for key in ("status", "images", "done", "skipped", "failed", "not_begun")}
+    assert whole == {"status": "ended", "images": 4, "done": 2, "skipped": 0, "failed": 2, "not_begun": 0}
+    single = succeed("convolve", "scans/a.png", *K, "-o", "x.png", "--json", cwd=scans)
+    assert json.loads(single.stdout)["output"]["name"] == "x.png"
+
+
+def test_notes_that_differ_in_numbers_alone_are_told_once(tmp_path: Path) -> None:
+    for number in range(3):
+        photo(tmp_path / f"in/{number}.png", (20, 30 + number))
+    outcome = batch(tmp_path, "convolve", "in", "-k", "box:size=3", "--output-dir", "out", "--scale", "3")
+    (note,) = [line for line in outcome.stderr.splitlines() if "note:" in line]
+    assert "in/0.png: " in note
+    assert "did not fit into uint8 and were clipped" in note
+    assert note.endswith("(and 2 others alike)")
+
+
+def test_verbose_shows_a_table_of_what_was_measured(scans: Path) -> None:
+    lines = batch(
+        scans, "deconvolve", "scans", *K, "--method", "wiener", "--output-dir", "out", "-v"
+    ).stderr.splitlines()
+    assert any(line.strip().startswith("condition") or "residual" in line for line in lines)
+    assert any(" to " in line and "(" in line for line in lines)
+
+
+def test_only_this_folder_was_touched(scans: Path) -> None:
+    before = contents(scans)
+    batch(scans, "convolve", "scans", *K, "--output-dir", "out")
+    assert set(contents(scans)) - set(before) == {"out"}
