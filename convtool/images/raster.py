@@ -12,12 +12,13 @@ import numpy as np
 
 from convtool.axes import spelled
 from convtool.errors import DataError, SettingError
-from convtool.images.guard import check_memory, check_unpacked, decoding
+from convtool.images.guard import check_memory, check_unpacked, decoding, most_pixels
 from convtool.images.image import Image, Metadata
 from convtool.images.layout import plane_axes
 from convtool.images.profiles import profile_for
 
 _SAMPLES = {"1": 1, "L": 1, "LA": 2, "P": 4, "RGB": 3, "RGBA": 4}
+_LARGEST_PIXEL = 4  # bytes
 _EXIF_PREFIX = b"Exif\0\0"
 _LARGEST_EXIF = 65533 - len(_EXIF_PREFIX)  # a JPEG segment
 
@@ -29,7 +30,7 @@ def read_raster(raw: bytes, name: str, kind: str) -> Image:
     if mode not in _SAMPLES:
         raise DataError(f"{name} is a {mode} image, which convtool does not read: convert it to RGB")
     check_memory(name, (*shape, _SAMPLES[mode]), np.dtype(np.uint8))
-    check_unpacked(name, math.prod(shape), len(raw))
+    check_unpacked(name, math.prod(shape), _SAMPLES[mode], len(raw))
     lookup = None if mode != "P" else "RGBA" if "transparency" in info else "RGB"
     pixels = pillow_pixels(raw, name, what, lookup)
     data, alpha = split_alpha(pixels * np.uint8(255) if pixels.dtype == np.bool_ else pixels)
@@ -41,7 +42,7 @@ def _header(raw: bytes, name: str, what: str) -> tuple[str, tuple[int, int], int
     """Mode, [Y, X], number of frames and Pillow's `info`, without decoding."""
     import PIL.Image
 
-    with decoding(name, what), _any_size(), PIL.Image.open(io.BytesIO(raw)) as header:
+    with decoding(name, what), _any_size(name, len(raw)), PIL.Image.open(io.BytesIO(raw)) as header:
         info: dict[str, Any] = {str(key): value for key, value in header.info.items()}
         return header.mode, (header.height, header.width), getattr(header, "n_frames", 1), info
 
@@ -59,18 +60,23 @@ def pillow_pixels(raw: bytes, name: str, what: str, mode: str | None) -> np.ndar
     """The first frame's pixels as stored (EXIF orientation not applied), converted to a Pillow mode if one is named."""
     import imageio.v3 as iio
 
-    with decoding(name, what), _any_size():
+    with decoding(name, what), _any_size(name, len(raw)):
         return iio.imread(raw, index=0, plugin="pillow", mode=mode)
 
 
 @contextmanager
-def _any_size() -> Iterator[None]:
-    """Pillow's limit on pixels lifted: `check_memory` has the say, and it knows this machine."""
+def _any_size(name: str, packed: int) -> Iterator[None]:
+    """Pillow's limit on pixels lifted to ours, for files of so many bytes: a GIF's frames are made room for early."""
     import PIL.Image
 
-    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
+    most = most_pixels(_LARGEST_PIXEL, packed)
+    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, most  # to twice this many it only warns
     try:
         yield
+    except PIL.Image.DecompressionBombError as error:
+        pixels = int(str(error).partition("(")[2].partition(" ")[0])
+        check_unpacked(name, pixels, _LARGEST_PIXEL, packed)
+        raise
     finally:
         PIL.Image.MAX_IMAGE_PIXELS = limit
 
