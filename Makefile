@@ -8,11 +8,15 @@ RUN    := $(BIN)/convtool
 S      := sample_images
 R      := regress
 
+# Of each target; the seeds go on from FUZZ_FIRST.
+FUZZ_SECONDS ?= 60
+FUZZ_FIRST   ?= 0
+
 # The compatible mode, so that a clone named convtool is not taken for the package in the folder above it.
 EDITABLE := --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test references quality bench lint format regress readme clean
+.PHONY: help demo test references quality bench fuzz lint format regress readme clean
 
 help:  ## Show the targets.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -49,6 +53,9 @@ quality: $(VENV)/with-quality  ## Measure the results beside those of others: ta
 bench: $(VENV)/with-bench  ## Measure the speed beside that of others: tables, bench/results.json, bench/cost.svg.
 	@mkdir -p bench
 	$(BIN)/python -m tests.bench --json bench/results.json --plot bench/cost.svg
+
+fuzz: $(VENV)/with-test  ## Feed damaged files and texts to the readers, FUZZ_SECONDS=60 each; fail at what they cannot take.
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --first $(FUZZ_FIRST)
 
 lint: $(VENV)/with-lint  ## Check style and types.
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,20 @@ def test_files_without_a_usable_image(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(guard, "available_memory", lambda: 60 * 70 * 8 - 1)
     with pytest.raises(DataError, match=r"float32\) needs 33600 bytes"):
         images.read(str(tmp_path / "big.fits"))
+
+
+@pytest.mark.parametrize("keyword", [b"OR?GIN  ", b"ORIGIN\x80 ", b"\0RIGIN  "])
+def test_a_card_that_breaks_the_standard_is_left_out(tmp_path: Path, keyword: bytes) -> None:
+    values = pixels((4, 5))
+    header = fits.Header([("OBJECT", "M 31"), ("ORIGIN", "here"), ("EXPTIME", 2.5)])
+    stream = io.BytesIO()
+    fits.PrimaryHDU(values, header).writeto(stream)
+    assert stream.getvalue().count(b"ORIGIN  =") == 1
+    (tmp_path / "in.fits").write_bytes(stream.getvalue().replace(b"ORIGIN  =", keyword + b"="))
+    image = images.read(str(tmp_path / "in.fits"))
+    written = again(image, tmp_path / "out.fits")
+    assert "cards of the FITS header that break the standard" in written.dropped
+    with fits.open(tmp_path / "out.fits") as units:
+        assert_array_equal(units[0].data, values)
+        assert (units[0].header["OBJECT"], units[0].header["EXPTIME"]) == ("M 31", 2.5)
+        assert not any("?" in card.keyword for card in units[0].header.cards)

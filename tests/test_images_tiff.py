@@ -390,3 +390,18 @@ def test_kernels_in_tiff(tmp_path: Path) -> None:
     found, notes = images.read_kernel(str(tmp_path / "k.tif"))
     assert_array_equal(found, [[1, 0, -1]] * 3)
     assert any("sum to 0" in note for note in notes)
+
+
+def test_imagejs_words_that_are_not_ascii(tmp_path: Path) -> None:
+    """ImageJ writes them as \\u and four digits; its Info has a place that holds any."""
+    fields = {"unit": "zz", "axes": "ZYX", "Info": "žlutý kůň"}
+    tifffile.imwrite(tmp_path / "in.tif", pixels((3, 5, 7)), imagej=True, metadata=fields)
+    raw = (tmp_path / "in.tif").read_bytes()
+    assert raw.count(b"unit=zz") == 1
+    (tmp_path / "in.tif").write_bytes(raw.replace(b"unit=zz", "unit=ž".encode()))
+    image = images.read(str(tmp_path / "in.tif"))
+    again(image, tmp_path / "out.tif")
+    with tifffile.TiffFile(tmp_path / "out.tif") as file:
+        assert file.imagej_metadata is not None
+        assert file.imagej_metadata["Info"] == "žlutý kůň"
+        assert "unit=\\u017e" in file.pages.first.description.splitlines()

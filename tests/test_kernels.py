@@ -215,6 +215,12 @@ def test_motion_along_an_axis() -> None:
     assert make("motion:length=0.5,angle=33").tolist() == [[1]]
 
 
+@pytest.mark.parametrize("length", ["0.999", "1e-8", "91e-300", "5e-324"])
+@pytest.mark.parametrize("angle", [0, 37, 90])
+def test_motion_within_a_pixel_is_none(length: str, angle: int) -> None:
+    assert make(f"motion:length={length},angle={angle}").tolist() == [[1]]
+
+
 def test_motion_turns_counter_clockwise_on_the_screen() -> None:
     rising = make("motion:length=9,angle=30")  # from the lower left to the upper right
     y, x = coordinates(rising)

@@ -37,7 +37,7 @@ def read_fits(raw: bytes, name: str) -> Image:
             raise damaged(name, "FITS", f"its header promises {end} bytes, the file holds {len(raw)}")
         bits = int(unit.header["BITPIX"])  # negative for floats
         check_memory(name, unit.shape, np.dtype(f"{'f' if bits < 0 else 'i'}{abs(bits) // 8}"))
-        check_unpacked(name, math.prod(unit.shape), len(raw))
+        check_unpacked(name, math.prod(unit.shape), abs(bits) // 8, len(raw))
         data, header = native(unit.data), unit.header.copy()
     if data.ndim not in _AXES:
         raise DataError(f"{name} has {data.ndim} axes (shape {spelled(data.shape)}), expected 2 to 4: cut it")
@@ -69,9 +69,21 @@ def write_fits(stream: IO[bytes], data: np.ndarray, alpha: np.ndarray | None, me
         dropped = (*dropped, "the match of the FITS header's coordinates (CRPIX) to the pixels, as the shape changed")
     buffer = io.BytesIO()  # astropy closes, and looks for a name on, the files it is given
     with silence:  # cards of the input that break the standard are mended, which it says
+        if header is not None and not all(map(_can_be_written, header.cards)):
+            header = fits.Header(filter(_can_be_written, header.cards))
+            dropped = (*dropped, "cards of the FITS header that break the standard")
         fits.PrimaryHDU(data, header).writeto(buffer, output_verify="silentfix")
     stream.write(buffer.getbuffer())
     return dropped
+
+
+def _can_be_written(card: Any) -> bool:
+    """Whether astropy can write a card, once it has mended what it can."""
+    try:
+        card.verify("silentfix")
+    except Exception:  # of several kinds, by what is wrong with it
+        return False
+    return True
 
 
 def _lengths(header: Any) -> tuple[int, ...]:

@@ -16,6 +16,9 @@ from convtool.axes import spelled
 from convtool.errors import ConvtoolError, DataError, FileError, MissingExtraError
 from convtool.memory import available_memory
 
+_SMALL = 1 << 28  # bytes, for which there is room everywhere
+_PER_BYTE = 10_000  # bytes: PNG and most TIFFs reach a tenth of it, where all are black
+
 
 def _silenced() -> Callable[[], None]:
     filters = warnings.catch_warnings(action="ignore")
@@ -61,17 +64,26 @@ def check_memory(name: str, shape: Sequence[int], dtype: np.dtype) -> None:
         )
 
 
-def check_unpacked(name: str, pixels: int, packed: int) -> None:
-    """Refuse, from the header alone, a file of few bytes that would unpack to a great many pixels.
-
-    What holds a byte for each pixel or more is as large as it says; and a damaged header has no say over that.
-    """
-    most = process.policy.max_pixels
-    if pixels > max(most, packed):
+def check_unpacked(name: str, pixels: int, size: int, packed: int) -> None:
+    """Refuse, from the header alone, a file of few bytes that would unpack to a great many pixels of so many bytes."""
+    most = most_pixels(size, packed)
+    if pixels > most:
         raise DataError(
             f"{name} would unpack from {packed} bytes to {pixels} pixels, and more than {most} are taken for damage or"
             f" malice: if it is neither, say --max-pixels {pixels}"
         )
+
+
+def most_pixels(size: int, packed: int) -> int:
+    """How many pixels of so many bytes a file may unpack to.
+
+    What holds a byte for each pixel or more is as large as it says; and a damaged header has no say over that. Unless
+    the user has said otherwise, very few bytes may unpack to even less.
+    """
+    most = process.policy.max_pixels
+    if most == process.MAX_PIXELS:
+        most = min(most, max(_SMALL, _PER_BYTE * packed) // size)
+    return max(most, packed)
 
 
 def native(data: np.ndarray) -> np.ndarray:

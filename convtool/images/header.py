@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import re
@@ -12,10 +11,10 @@ import numpy as np
 
 from convtool.errors import ConvtoolError
 from convtool.files import read_bytes
+from convtool.images import raster
 from convtool.images.formats import kind_of
-from convtool.images.guard import decoding
 from convtool.images.npy import header as npy_header
-from convtool.images.tiff_read import check_chain
+from convtool.images.tiff_read import opened
 
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}
 _ENOUGH = 1 << 16  # bytes that hold the header of an .npy file
@@ -47,11 +46,7 @@ def _npy(name: str) -> tuple[int, int]:
 
 
 def _tiff(name: str) -> tuple[int, int]:
-    import tifffile
-
-    raw = read_bytes(name)
-    check_chain(raw, name)
-    with decoding(name, "TIFF"), tifffile.TiffFile(io.BytesIO(raw)) as file:
+    with opened(read_bytes(name), name) as file:
         return sum(math.prod(each.shape) for each in file.series), np.dtype(file.series[0].dtype).itemsize
 
 
@@ -63,7 +58,5 @@ def _fits(name: str) -> tuple[int, int]:
 
 
 def _picture(name: str) -> tuple[int, int]:
-    import PIL.Image
-
-    with decoding(name, "image"), PIL.Image.open(name) as picture:
-        return picture.width * picture.height * len(picture.getbands()), 1
+    mode, shape, _, _ = raster.header(read_bytes(name), name, "image")
+    return math.prod(shape) * (1 if mode in ("1", "L") else 4), 1

@@ -16,12 +16,14 @@ from convtool.images.guard import check_memory, check_unpacked, damaged, decodin
 from convtool.images.image import Image, Metadata
 from convtool.images.layout import plane_axes
 from convtool.images.png_chunks import chunks_of, metadata_of, pixels_only, write_chunks
+from convtool.images.png_sizes import check_possible, check_whole
 from convtool.images.profiles import profile_for
 from convtool.images.raster import pillow_pixels, split_alpha
 
 _SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}  # by colour type: grey, RGB, palette, grey and alpha, RGB and alpha
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PALETTE = 3
+_UNSET = 90  # in every sample at first: where the last row still is, the file may have ended before it
 _LARGE = 1 << 21  # bytes that take longer to inflate than a thread takes to begin, by far
 _MODES = {
     (8, 0): "L",
@@ -39,15 +41,19 @@ def read_png(raw: bytes, name: str) -> Image:
     """
     chunks, deflated = chunks_of(raw, name)
     first = dict(reversed(chunks))
-    width, height, depth, colour = struct.unpack_from(">IIBB", first[b"IHDR"])
+    width, height, depth, colour, *methods = struct.unpack(">IIBBBBB", first[b"IHDR"])
     if depth not in _DEPTHS.get(colour, ()):
         raise damaged(name, "PNG", f"colour type {colour} with {depth} bits")
+    if methods not in ([0, 0, 0], [0, 0, 1]):
+        raise damaged(name, "PNG", "its compression, filter and interlace methods are {}, {} and {}".format(*methods))
     dtype = np.dtype(np.uint16 if depth == 16 else np.uint8)
     check_memory(name, (height, width, _SAMPLES[colour]), dtype)
-    check_unpacked(name, height * width, len(raw))
+    check_unpacked(name, height * width, _SAMPLES[colour] * dtype.itemsize, len(raw))
+    check_possible(deflated, name, first[b"IHDR"])
     if (depth, colour) in _MODES:
         pixels = _inflated(deflated, name, first[b"IHDR"])
     else:
+        check_whole(deflated, name, first[b"IHDR"])
         pixels = _pixels(raw, name, depth, colour, b"tRNS" in first)
     if pixels.dtype == np.bool_:
         pixels = pixels * np.uint8(255)
@@ -74,7 +80,12 @@ def _inflated(deflated: list[memoryview], name: str, header: bytes) -> np.ndarra
     if len(joined) > _LARGE:
         process.waits()
     with decoding(name, "PNG"):
-        return np.asarray(PIL.Image.frombytes(mode, (width, height), joined, "zip", (stored, is_interlaced)))
+        picture = PIL.Image.new(mode, (width, height), (_UNSET,) * _SAMPLES[colour])
+        picture.frombytes(joined, "zip", (stored, is_interlaced))
+        pixels = np.asarray(picture)
+    if is_interlaced or (pixels[-1] == _UNSET).all():
+        check_whole(deflated, name, header)
+    return pixels
 
 
 def _pixels(raw: bytes, name: str, depth: int, colour: int, transparent: bool) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -12,12 +13,14 @@ import numpy as np
 
 from convtool.axes import spelled
 from convtool.errors import DataError, SettingError
-from convtool.images.guard import check_memory, check_unpacked, decoding
+from convtool.images.guard import check_memory, check_unpacked, decoding, most_pixels
 from convtool.images.image import Image, Metadata
 from convtool.images.layout import plane_axes
 from convtool.images.profiles import profile_for
 
 _SAMPLES = {"1": 1, "L": 1, "LA": 2, "P": 4, "RGB": 3, "RGBA": 4}
+_LARGEST_PIXEL = 4  # bytes
+_opening = threading.RLock()
 _EXIF_PREFIX = b"Exif\0\0"
 _LARGEST_EXIF = 65533 - len(_EXIF_PREFIX)  # a JPEG segment
 
@@ -25,11 +28,11 @@ _LARGEST_EXIF = 65533 - len(_EXIF_PREFIX)  # a JPEG segment
 def read_raster(raw: bytes, name: str, kind: str) -> Image:
     """A JPEG, BMP, GIF or WebP; raises FileError when it is damaged, DataError when it is neither grey nor RGB."""
     what = {"webp": "WebP"}.get(kind, kind.upper())
-    mode, shape, frames, info = _header(raw, name, what)
+    mode, shape, frames, info = header(raw, name, what)
     if mode not in _SAMPLES:
         raise DataError(f"{name} is a {mode} image, which convtool does not read: convert it to RGB")
     check_memory(name, (*shape, _SAMPLES[mode]), np.dtype(np.uint8))
-    check_unpacked(name, math.prod(shape), len(raw))
+    check_unpacked(name, math.prod(shape), _SAMPLES[mode], len(raw))
     lookup = None if mode != "P" else "RGBA" if "transparency" in info else "RGB"
     pixels = pillow_pixels(raw, name, what, lookup)
     data, alpha = split_alpha(pixels * np.uint8(255) if pixels.dtype == np.bool_ else pixels)
@@ -37,13 +40,13 @@ def read_raster(raw: bytes, name: str, kind: str) -> Image:
     return Image(data, "YX" if data.ndim == 2 else "YXC", alpha, name, kind, _metadata(info), notes)
 
 
-def _header(raw: bytes, name: str, what: str) -> tuple[str, tuple[int, int], int, dict[str, Any]]:
+def header(raw: bytes, name: str, what: str) -> tuple[str, tuple[int, int], int, dict[str, Any]]:
     """Mode, [Y, X], number of frames and Pillow's `info`, without decoding."""
     import PIL.Image
 
-    with decoding(name, what), _any_size(), PIL.Image.open(io.BytesIO(raw)) as header:
-        info: dict[str, Any] = {str(key): value for key, value in header.info.items()}
-        return header.mode, (header.height, header.width), getattr(header, "n_frames", 1), info
+    with decoding(name, what), _any_size(name, len(raw)), PIL.Image.open(io.BytesIO(raw)) as picture:
+        info: dict[str, Any] = {str(key): value for key, value in picture.info.items()}
+        return picture.mode, (picture.height, picture.width), getattr(picture, "n_frames", 1), info
 
 
 def _metadata(info: dict[str, Any]) -> Metadata:
@@ -59,20 +62,32 @@ def pillow_pixels(raw: bytes, name: str, what: str, mode: str | None) -> np.ndar
     """The first frame's pixels as stored (EXIF orientation not applied), converted to a Pillow mode if one is named."""
     import imageio.v3 as iio
 
-    with decoding(name, what), _any_size():
-        return iio.imread(raw, index=0, plugin="pillow", mode=mode)
+    with decoding(name, what):
+        with _any_size(name, len(raw)):
+            file: Any = iio.imopen(raw, "r", plugin="pillow")
+        with file:
+            return file.read(index=0, mode=mode)
 
 
 @contextmanager
-def _any_size() -> Iterator[None]:
-    """Pillow's limit on pixels lifted: `check_memory` has the say, and it knows this machine."""
+def _any_size(name: str, packed: int) -> Iterator[None]:
+    """Pillow's limit on pixels lifted to ours, for files of so many bytes: a GIF's frames are made room for early.
+
+    It is the process's, so one file is opened at a time; pixels are decoded outside.
+    """
     import PIL.Image
 
-    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        PIL.Image.MAX_IMAGE_PIXELS = limit
+    with _opening:
+        most = most_pixels(_LARGEST_PIXEL, packed)
+        limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, most  # to twice this many it only warns
+        try:
+            yield
+        except PIL.Image.DecompressionBombError as error:
+            pixels = int(str(error).partition("(")[2].partition(" ")[0])
+            check_unpacked(name, pixels, _LARGEST_PIXEL, packed)
+            raise
+        finally:
+            PIL.Image.MAX_IMAGE_PIXELS = limit
 
 
 def split_alpha(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -10,6 +10,7 @@ from convtool.images.image import TiffMetadata
 
 _COMPUTED = ("ImageJ", "images", "channels", "slices", "frames", "hyperstack", "axes")  # tifffile writes them itself
 _OME_ATTRIBUTES = ("PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ", "TimeIncrement")
+_UNITS, _ORIENTATIONS = range(1, 6), range(1, 9)
 _LOST_TAGS = {34665: "the EXIF data", 700: "the XMP data", 34735: "the map coordinates (GeoTIFF)"}
 
 
@@ -28,8 +29,8 @@ def metadata_of(
         meaning,
         description=page.description if kind == "plain" else "",
         resolution=(x, y) if _is_rational(x) and _is_rational(y) else None,
-        resolution_unit=int(page.tags.valueof(296, 1)),
-        orientation=int(page.tags.valueof(274, 1)),
+        resolution_unit=_among(_UNITS, page.tags.valueof(296)),
+        orientation=_among(_ORIENTATIONS, page.tags.valueof(274)),
         premultiplied=1 in [int(kind) for kind in page.extrasamples],
         colormap=colormap,
         fields=_imagej(file) if kind == "imagej" else _ome_fields(ome),
@@ -39,6 +40,11 @@ def metadata_of(
 
 def _is_rational(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and value[1] != 0
+
+
+def _among(known: range, value: object) -> int:
+    """The value of a tag, 1 where it is none that means something."""
+    return value if isinstance(value, int) and value in known else 1
 
 
 def _imagej(file: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import math
-import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +21,7 @@ from convtool.errors import DataError
 from convtool.images.exif import exif_with
 from convtool.images.guard import check_memory, check_unpacked, damaged, decoding, missing_extra, native
 from convtool.images.image import Image, Metadata
+from convtool.images.tiff_claims import check_description, check_pages, check_segments
 from convtool.images.tiff_fields import metadata_of
 
 _REFUSED = {5: "CMYK", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB", 32803: "raw mosaic", 32844: "LogL", 32845: "LogLuv"}
@@ -35,18 +36,18 @@ def read_tiff(raw: bytes, name: str) -> Image:
     Raises FileError for a damaged file, DataError for colours other than grey and RGB, MissingExtraError for a
     compression that needs imagecodecs.
     """
-    import tifffile
-
-    check_chain(raw, name)
-    with _page_errors(name), decoding(name, "TIFF"), tifffile.TiffFile(io.BytesIO(raw)) as file:
+    with opened(raw, name) as file:
         alike = [one for one in file.series if (one.shape, one.axes, one.dtype) == _likeness(file.series[0])]
         series, page = file.series[0], file.series[0].keyframe
         _check_photometric(page, name)
         together = len(alike) == len(file.series) > 1
         shape = (len(alike) if together else 1, *series.shape)
         check_memory(name, shape, np.dtype(series.dtype))
-        check_unpacked(name, math.prod(shape) // page.samplesperpixel, len(raw))
+        samples = page.samplesperpixel
+        check_unpacked(name, math.prod(shape) // samples, samples * np.dtype(series.dtype).itemsize, len(raw))
         chosen = alike if together else [series]
+        for one in chosen:
+            check_segments(one, name, len(raw))
         data = (
             np.stack([_pixels(raw, file, one, name) for one in chosen])
             if together
@@ -57,21 +58,16 @@ def read_tiff(raw: bytes, name: str) -> Image:
         return _assembled(data, axes, file, page, name, notes)
 
 
-def check_chain(raw: bytes, name: str) -> None:
-    """Refuse pages of which the last leads back to an earlier one: tifffile would go round for ever."""
-    order, is_big = "<" if raw[:2] == b"II" else ">", raw[2:4] in (b"+\0", b"\0+")
-    (place, number), entry = ("QQ", 20) if is_big else ("IH", 12)
-    at, seen = 8 if is_big else 4, set()
-    try:
-        (at,) = struct.unpack_from(order + place, raw, at)
-        while at:
-            if at in seen:
-                raise damaged(name, "TIFF", "its pages form a loop")
-            seen.add(at)
-            (count,) = struct.unpack_from(order + number, raw, at)
-            (at,) = struct.unpack_from(order + place, raw, at + struct.calcsize(number) + entry * count)
-    except (struct.error, OverflowError):  # it leads out of the file, which tifffile tells
-        return
+@contextmanager
+def opened(raw: bytes, name: str) -> Iterator[Any]:
+    """tifffile's TiffFile of a file whose claims are no larger than it is."""
+    import tifffile
+
+    check_pages(raw, name)
+    # Of Micro-Manager's index tifffile believes every number; what it says is in these files as ImageJ's or OME's, too.
+    with _page_errors(name), decoding(name, "TIFF"), tifffile.TiffFile(io.BytesIO(raw), is_mmstack=False) as file:
+        check_description(file, name)
+        yield file
 
 
 def _likeness(series: Any) -> tuple[object, ...]:
@@ -100,9 +96,10 @@ def _page_errors(name: str) -> Iterator[None]:
     """A broken chain of pages, which tifffile only logs, dropping them, is an error; its other logs stay inside."""
     logger = logging.getLogger("tifffile")
     broken: list[str] = []
+    here = threading.get_ident()  # other files are read at the same time
 
     def keep(record: logging.LogRecord) -> bool:
-        if record.levelno >= logging.ERROR and "TiffPages" in record.getMessage():
+        if record.thread == here and record.levelno >= logging.ERROR and "TiffPages" in record.getMessage():
             broken.append(record.getMessage())
         return False
 

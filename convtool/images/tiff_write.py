@@ -127,6 +127,8 @@ def _fields(kind: str, plan: _Plan, tiff: TiffMetadata | None, pixels: np.ndarra
         return fields
     as_before = plan.restored and _planes(plan.letters, pixels.shape) == _planes(tiff.axes, tiff.shape)
     fields |= {key: value for key, value in tiff.fields.items() if as_before or key not in _PER_PLANE}
+    if kind == "imagej":
+        fields = {_ascii(key): value if key == "Info" else _ascii(value) for key, value in fields.items()}
     if kind == "ome":
         import hashlib
         import uuid
@@ -134,6 +136,13 @@ def _fields(kind: str, plan: _Plan, tiff: TiffMetadata | None, pixels: np.ndarra
         digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
         fields |= {"UUID": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, digest)}", "Creator": "convtool"}
     return fields
+
+
+def _ascii(value: Any) -> Any:
+    """A text as ImageJ writes it into descriptions, which hold no other characters; all else as it is."""
+    if not isinstance(value, str):
+        return value
+    return "".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in value)
 
 
 def _planes(letters: str, shape: tuple[int, ...]) -> list[int]:

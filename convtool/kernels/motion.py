@@ -52,6 +52,8 @@ def _pieces(step: np.ndarray, half: float) -> tuple[np.ndarray, np.ndarray]:
     """The pixels [2, n] that the path crosses, each once, and the length of the path in each [n]."""
     import numpy as np
 
+    if half < 0.5:  # within the pixel of the origin, however short
+        return np.zeros((2, 1), int), np.ones(1)
     cuts = np.sort(np.concatenate([[-half, half], *(_crossings(component, half) for component in step)]))
     lengths = np.diff(cuts)
     kept = lengths > 1e-9  # where the path meets a pixel's corner, the two crossings differ by rounding only
