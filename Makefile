@@ -16,7 +16,7 @@ FUZZ_FIRST   ?= 0
 EDITABLE := --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test references quality bench fuzz lint format regress readme clean
+.PHONY: help demo test faults references quality bench fuzz lint format regress readme clean
 
 help:  ## Show the targets.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ demo: $(VENV)/installed  ## Install, blur a photograph, restore it, and report.
 
 test: $(VENV)/with-test  ## Install what the tests need, and run them.
 	$(BIN)/python -m pytest -n auto
+
+FAULT_IMAGES ?= 200
+FAULT_KILLS ?= 20
+faults: $(VENV)/with-test  ## Kill, interrupt and starve long jobs for real: FAULT_IMAGES images, FAULT_KILLS kills.
+	FAULT_IMAGES=$(FAULT_IMAGES) FAULT_KILLS=$(FAULT_KILLS) $(BIN)/python -m pytest -s tests/test_batch_faults.py
 
 references: $(VENV)/with-references  ## Install torch and onnx, which more tests compare with.
 

@@ -24,7 +24,7 @@ from typing import Any
 from convtool.errors import ConvtoolError, listed
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-_PIPE_STATUS = 141  # 128 + SIGPIPE
+_SIGNALLED, _PIPE_STATUS = 128, 141  # 128 + SIGPIPE
 _UNWINDING = 1.0  # seconds that a signal's work may take before another one ends the program without it
 
 
@@ -45,7 +45,9 @@ def main() -> None:
         status = _flushed(run(sys.argv[1:]))
     except Interrupted as interrupted:
         _flushed(0)
-        os._exit(128 + interrupted.number)  # other threads may be in long calls, which nobody waits for
+        status = 128 + interrupted.number
+    if status > _SIGNALLED:  # other threads may be in long calls, which nobody waits for
+        os._exit(status)
     sys.exit(status)
 
 

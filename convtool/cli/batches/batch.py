@@ -23,12 +23,14 @@ from convtool.cli.kept import EndsBatchError, Kept
 from convtool.cli.progress import Watch
 from convtool.cli.terminal import say, show_table
 from convtool.errors import ConvtoolError, SettingError
+from convtool.memory import available_memory
 
 if TYPE_CHECKING:
     from convtool.cli.image_command import Work
     from convtool.report import Report
 
 _HOPELESS = ("ENOSPC", "EDQUOT", "EROFS")  # of the disk, whatever the image
+_SCARCE = 16 << 20  # bytes, with fewer of which anything may fail in any way
 _ADVICE = "raise --memory-limit, cut the image up, or use a machine with more"
 
 
@@ -110,6 +112,8 @@ class Batch:
     def _end(self, done: Done, crew: Crew) -> None:
         """Take note of how an image's work has ended."""
         error, report = done.error, self._reports.pop(done.task.number, None)
+        if isinstance(error, Exception) and not isinstance(error, ConvtoolError) and available_memory() < _SCARCE:
+            error = MemoryError()  # whatever it is, that is why
         if isinstance(error, EndsBatchError):
             raise error.error
         if error is not None and not isinstance(error, ConvtoolError | OSError | MemoryError):

@@ -104,7 +104,12 @@ class Crew:
 
     def _recruit(self) -> None:
         thread = threading.Thread(target=self._run, name=f"convtool-job-{len(self._threads)}", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system gives no more of them
+            if not self._threads:
+                raise MemoryError from error
+            return
         self._threads.append(thread)
 
     def _run(self) -> None:
@@ -121,6 +126,8 @@ class Crew:
             try:
                 return self._done.get(timeout=_TICK)
             except queue.Empty:
+                if not any(thread.is_alive() for thread in self._threads):
+                    raise MemoryError from None  # there was none left even to say so
                 tick()
 
 
