@@ -62,7 +62,7 @@ class Batch:
         for folder in records.folders(self._tasks):
             temporaries.sweep(folder)
         asked, quiet = self._asked, self._job.quiet or self._asked.as_json
-        needs = functools.partial(room.needed, asked=asked, command=self._command)
+        needs = functools.partial(room.needed, asked=asked, command=self._command, has_facts=self._job.wants_facts)
         crew = Crew(asked.jobs or process.workers(), self._do, needs, self._limit, _ADVICE)
         with ExitStack() as stack:
             stream = None if asked.report is None else stack.enter_context(_opened(asked.report))
