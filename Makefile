@@ -7,12 +7,13 @@ BIN    := $(VENV)/bin
 RUN    := $(BIN)/convtool
 S      := sample_images
 R      := regress
+W      := build/wheel
 
 # The compatible mode, so that a clone named convtool is not taken for the package in the folder above it.
 EDITABLE := --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test references quality bench lint format regress readme clean
+.PHONY: help demo test wheel references quality bench lint format regress readme clean
 
 help:  ## Show the targets.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -39,6 +40,15 @@ demo: $(VENV)/installed  ## Install, blur a photograph, restore it, and report.
 
 test: $(VENV)/with-test  ## Install what the tests need, and run them.
 	$(BIN)/python -m pytest -n auto
+
+wheel: $(VENV)/created  ## Build the wheel, install it alone in a new environment, and run the README's commands with it.
+	@rm -rf $(W) && mkdir -p $(W)/source
+	# From a copy of what git knows: setuptools would also take what an earlier build or install left in this folder.
+	git ls-files -z | tar --null -T - -cf - | tar -xf - -C $(W)/source
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(W) $(W)/source
+	$(PYTHON) -m venv $(W)/alone
+	$(W)/alone/bin/python -m pip install --quiet --disable-pip-version-check $(W)/*.whl
+	$(W)/alone/bin/python -E tests/installed.py $(W)/*.whl
 
 references: $(VENV)/with-references  ## Install torch and onnx, which more tests compare with.
 
