@@ -62,7 +62,7 @@ wheel: $(VENV)/created  ## Build the wheel, install it alone in a new environmen
 oldest:  ## Run the tests with the oldest versions of the dependencies that are declared: all, or `make oldest TESTS="FILES"`.
 	@rm -rf $(O) && mkdir -p $(O)
 	$(OLDEST) -m venv $(O)/env
-	$(O)/env/bin/python tests/oldest.py test fast > $(O)/pins.txt
+	$(O)/env/bin/python tests/oldest.py test > $(O)/pins.txt
 	$(O)/env/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --requirement $(O)/pins.txt
 	$(O)/env/bin/python -m pip install --no-deps $(EDITABLE) .
 	$(O)/env/bin/python -m pip check
