@@ -2,11 +2,15 @@
 # `regress` is the pattern to copy for Makefiles of your own: run the commands, let `convtool compare` fail the build.
 
 PYTHON ?= python3
+OLDEST ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := $(BIN)/convtool
 S      := sample_images
 R      := regress
+W      := build/wheel
+O      := build/oldest
+C      := build/reached
 
 # Of each target; the seeds go on from FUZZ_FIRST.
 FUZZ_SECONDS ?= 60
@@ -16,7 +20,7 @@ FUZZ_FIRST   ?= 0
 EDITABLE := --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults references quality bench fuzz lint format regress readme clean
+.PHONY: help demo test faults coverage wheel oldest references quality bench fuzz lint format regress readme clean
 
 help:  ## Show the targets.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -48,6 +52,30 @@ FAULT_IMAGES ?= 200
 FAULT_KILLS ?= 20
 faults: $(VENV)/with-test  ## Kill, interrupt and starve long jobs for real: FAULT_IMAGES images, FAULT_KILLS kills.
 	FAULT_IMAGES=$(FAULT_IMAGES) FAULT_KILLS=$(FAULT_KILLS) $(BIN)/python -m pytest -s tests/test_batch_faults.py
+
+coverage: $(VENV)/with-test  ## Run `make test` with every process measured; list the lines that no test reaches.
+	@rm -rf $(C) && mkdir -p $(C)
+	$(BIN)/python tests/reached.py prepare $(C)
+	REACHED=$(CURDIR)/$(C) PYTHONPATH=$(CURDIR)/tests/reach $(MAKE) test
+	$(BIN)/python tests/reached.py report $(C)
+
+wheel: $(VENV)/created  ## Build the wheel, install it alone in a new environment, and run the README's commands with it.
+	@rm -rf $(W) && mkdir -p $(W)/source
+	# From a copy of what git knows: setuptools would also take what an earlier build or install left in this folder.
+	git ls-files -z | tar --null -T - -cf - | tar -xf - -C $(W)/source
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(W) $(W)/source
+	$(PYTHON) -m venv $(W)/alone
+	$(W)/alone/bin/python -m pip install --quiet --disable-pip-version-check $(W)/*.whl
+	$(W)/alone/bin/python -E tests/installed.py $(W)/*.whl
+
+oldest:  ## Run the tests with the oldest versions of the dependencies that are declared: all, or `make oldest TESTS="FILES"`.
+	@rm -rf $(O) && mkdir -p $(O)
+	$(OLDEST) -m venv $(O)/env
+	$(O)/env/bin/python tests/oldest.py test > $(O)/pins.txt
+	$(O)/env/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --requirement $(O)/pins.txt
+	$(O)/env/bin/python -m pip install --no-deps $(EDITABLE) .
+	$(O)/env/bin/python -m pip check
+	$(O)/env/bin/python -m pytest -n auto $(TESTS)
 
 references: $(VENV)/with-references  ## Install torch and onnx, which more tests compare with.
 

@@ -286,6 +286,19 @@ def test_dtype_and_scale(tmp_path: Path, taps: Path) -> None:
     assert "clipped" in outcome.stderr
 
 
+def test_clipping_by_a_kernel_of_another_sum_says_so(tmp_path: Path) -> None:
+    PIL.Image.fromarray(np.full((9, 11), 200, np.uint8)).save(tmp_path / "x.png")
+    (tmp_path / "k.csv").write_text("1,1,2\n")
+    said = notes(succeed("convolve", tmp_path / "x.png", "-k", tmp_path / "k.csv", "-o", tmp_path / "y.png"))
+    assert any(
+        "99 of 99 values" in note and "the kernel sums to 4: --normalize divides by that" in note for note in said
+    )
+    normalized = succeed(
+        "convolve", tmp_path / "x.png", "-k", tmp_path / "k.csv", "-o", tmp_path / "y.png", "--normalize"
+    )
+    assert not any("did not fit" in note for note in notes(normalized))
+
+
 def test_linear_light(tmp_path: Path, taps: Path) -> None:
     x = pixels(30, 41, 3)
     (tmp_path / "x.png").write_bytes(imagecodecs.png_encode(x))

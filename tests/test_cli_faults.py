@@ -318,6 +318,24 @@ def test_a_disk_that_fills_up(here: Path, unbuffered: bool) -> None:
     assert not (here / "r.json").exists()
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc here")
+def test_a_folder_that_takes_no_files(here: Path) -> None:
+    line = refused(here, "convolve", "x.npy", "-k", "k.npy", "-o", "/proc/y.npy", cwd=here)
+    assert line.startswith("cannot write /proc/y.npy: ")
+
+
+def test_a_library_s_warning_is_one_line(here: Path) -> None:
+    code = (
+        "import warnings, convtool.linear as linear; from convtool.cli import run; made = linear.apply\n"
+        "def warned(*values, **more):\n    warnings.warn('mind\\nthe gap', stacklevel=1)\n"
+        "    return made(*values, **more)\n"
+        "linear.apply = warned; raise SystemExit(run('convolve x.npy -k k.npy -o y.npy'.split()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=here, env=environment())
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == b"convtool: warning: mind the gap\n"
+
+
 @pytest.mark.parametrize("stream", [0, 1, 2])
 def test_closed_standard_streams(here: Path, stream: int) -> None:
     words = {0: "convolve - -k k.npy -o y.npy", 1: "convolve x.npy -k k.npy -o -", 2: "convolve x.npy -k k.npy -v"}

@@ -93,6 +93,7 @@ def test_outputs_of_make_kernel(tmp_path: Path) -> None:
         ("gaussian:sigma=1e9", "taps"),
         ("gaussian:sigma=1,size=0", "size"),
         ("gaussian:sigma=1 --set sigma=2", "twice"),
+        ("box --dtype uint8 -o k.npy", "taps are fractions, which uint8 cannot hold"),
         ("gaussian:width=3", "sigma"),
         ("laplacian:neighbours=5", "4, 8, 6 or 26"),
         ("delta:shift=5,size=3", "shift"),

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pytest
 import typer
-from command import environment
+from command import environment, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +22,12 @@ WORDS = [
     *("", " ", "1", "0", "-1", "+1", "007", "1_000", "1.5", "-0.25", ".5", "5.", "1e3", "1e-3", "1e400", "nan", "inf"),
     *("auto", "Auto", "none", "low", "high", "yes", "true", "x.png", "-", "ä", "１", "9" * 15, "9" * 16, "0x10", "1,2"),
 ]
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    for words, completed in (("convtool conv", "convolve"), ("convtool convolve --bound", "--boundary")):
+        env = environment(_CONVTOOL_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(words.count(" ")))
+        assert run(env=env).stdout.decode().split() == [completed]
 
 
 def command(

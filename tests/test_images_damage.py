@@ -14,11 +14,12 @@ import PIL.Image
 import pytest
 import tifffile
 from astropy.io import fits
-from image_files import chunk, pixels, saved
+from image_files import PROFILE, chunk, pixels, saved
 from numpy.testing import assert_array_equal
 
 from convtool import images
 from convtool.errors import ConvtoolError, DataError, FileError, SettingError
+from convtool.images import guard
 
 SUFFIXES = ["png", "16.png", "npy", "jpg", "gif", "bmp", "webp", "tif", "lzw.tif", "imagej.tif", "ome.tif", "fits"]
 TIFF = {"tif": {}, "lzw.tif": {"compression": "lzw"}, "imagej.tif": {"imagej": True}, "ome.tif": {"ome": True}}
@@ -102,6 +103,34 @@ def test_a_png_whose_checksums_hold_but_not_its_header(
     raw = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
     assert is_one_line(outcome(tmp_path / "in.png", raw), tmp_path / "in.png")
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "kinds", [(b"IEND",), (b"IHDR", b"IEND"), (b"IDAT", b"IEND"), (b"tEXt", b"IHDR", b"IDAT", b"IEND")]
+)
+def test_a_png_that_lacks_its_header_or_its_pixels(tmp_path: Path, kinds: tuple[bytes, ...]) -> None:
+    contents = {b"IHDR": struct.pack(">IIBBBBB", 5, 4, 8, 0, 0, 0, 0), b"IDAT": zlib.compress(bytes(24))}
+    contents[b"tEXt"] = contents[b"IHDR"]  # as long as a header, and no header
+    raw = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, contents.get(kind, b"")) for kind in kinds)
+    found = outcome(tmp_path / "in.png", raw)
+    assert is_one_line(found, tmp_path / "in.png")
+    assert "lacks its header or its pixels" in str(found)
+
+
+def test_a_damaged_profile_costs_no_pixels(tmp_path: Path) -> None:
+    raw = encoded("png")
+    sound = outcome(tmp_path / "in.png", raw)
+    profile = b"name\0\0" + zlib.compress(PROFILE)
+    for content, kept in ((profile, PROFILE), (profile[:8] + b"\xff" * 40, None)):
+        (tmp_path / "in.png").write_bytes(raw[:33] + chunk(b"iCCP", content) + raw[33:])
+        image = images.read(str(tmp_path / "in.png"))
+        assert image.metadata.icc == kept
+        assert_array_equal(image.data, sound)
+
+
+def test_what_memory_cannot_take_is_no_damage() -> None:
+    with pytest.raises(FileError, match="PNG file takes more memory than there is"), guard.decoding("x.png", "PNG"):
+        raise MemoryError
 
 
 @pytest.mark.parametrize("suffix", ["png", "16.png"])

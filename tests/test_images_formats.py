@@ -65,6 +65,25 @@ def test_alpha_follows_the_depth_and_is_said_to_be_lost(tmp_path: Path) -> None:
     assert written.dropped == ("alpha, resolution, which an .npy file cannot hold",)
 
 
+def test_what_a_format_has_no_room_for_is_said(tmp_path: Path) -> None:
+    entries = PIL.Image.Exif()
+    entries[271] = "M" * 70000
+    PIL.Image.fromarray(pixels((4, 5))).save(tmp_path / "in.png", exif=entries.tobytes())
+    image = images.read(str(tmp_path / "in.png"))
+    written = put(image.data * 1.0, "YX", tmp_path / "out.jpg", image, dtype="uint8")
+    assert written.dropped == ("the EXIF data, which is too long for a JPEG",)
+    with PIL.Image.open(tmp_path / "out.jpg") as shown:
+        assert not shown.getexif()
+
+
+def test_an_animation_is_its_first_frame_and_says_so(tmp_path: Path) -> None:
+    frames = [PIL.Image.fromarray(each) for each in pixels((2, 4, 5))]
+    frames[0].save(tmp_path / "in.png", save_all=True, append_images=frames[1:])
+    image = images.read(str(tmp_path / "in.png"))
+    assert_array_equal(image.data, np.asarray(frames[0]))
+    assert any("animated: only its first frame is used" in note for note in image.assumed)
+
+
 def test_alpha_and_axes_cannot_both_be_said(tmp_path: Path) -> None:
     PIL.Image.fromarray(pixels((4, 5, 4))).save(tmp_path / "in.png")
     assert images.read(str(tmp_path / "in.png"), axes="YXC").axes == "YXC"

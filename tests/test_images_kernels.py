@@ -50,6 +50,10 @@ def test_kernel_image_is_normalised_and_says_so(tmp_path: Path) -> None:
     grey, notes = images.read_kernel(str(tmp_path / "rgb.png"))
     assert_array_equal(grey, taps)
     assert any("taken as grey" in note for note in notes)
+    PIL.Image.fromarray(np.dstack([data, pixels((3, 5))])).save(tmp_path / "alpha.png")
+    grey, notes = images.read_kernel(str(tmp_path / "alpha.png"))
+    assert_array_equal(grey, taps)
+    assert any("alpha.png was ignored" in note for note in notes)
     PIL.Image.fromarray(pixels((3, 5, 3))).save(tmp_path / "colour.png")
     with pytest.raises(DataError, match="is a colour image"):
         images.read_kernel(str(tmp_path / "colour.png"))

@@ -25,7 +25,7 @@ def test_every_commands_help_is_in_the_readme_as_printed() -> None:
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A folder with the sample images, and a `convtool` on the path."""
-    shutil.copytree(readme.README.parent / "sample_images", tmp_path / "sample_images")
+    readme.clone(tmp_path)
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "convtool"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m convtool "$@"\n')
@@ -34,15 +34,9 @@ def clone(tmp_path: Path) -> Path:
 
 
 def test_the_console_examples_run(clone: Path) -> None:
-    blocks = readme.examples(TEXT, "console")
-    commands = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
-    assert len(commands) > 8
-    env = {**os.environ, "PATH": f"{clone / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(readme.README.parent)}
-    for command in commands:
-        done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", command], cwd=clone, env=env, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert len(readme.commands(TEXT)) > 8
+    env = {**os.environ, "PATH": f"{clone / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(readme.ROOT)}
+    readme.run_commands(clone, env)
     made = {"psf.npy", "blurred.png", "restored.png", "report.json", "wiener.png", "cat.png", "edges.tif", "smooth.png"}
     assert made <= {path.name for path in clone.iterdir()}
     assert json.loads((clone / "report.json").read_text())["reference"]["as_written"]["psnr"] > 29
@@ -59,7 +53,7 @@ def test_the_method_of_the_readme_is_a_method(tmp_path: Path) -> None:
     """Its file, dropped into a copy of the package, is offered and undoes a blur."""
     source = next(block for block in TEXT.split("```python\n") if block.startswith('"""Van Cittert')).split("```")[0]
     package = tmp_path / "convtool"
-    shutil.copytree(readme.README.parent / "convtool", package)
+    shutil.copytree(readme.ROOT / "convtool", package)
     (package / "deconvolution" / "van_cittert.py").write_text(source)
     program = (
         "import numpy as np, convtool; x = np.random.default_rng(0).random((9, 8)); k = np.array([[0.1, 0.8, 0.1]])\n"
