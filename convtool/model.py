@@ -203,7 +203,8 @@ def check_image(x: np.ndarray) -> None:
         bad = ~np.isfinite(x)
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         raise DataError(
-            f"the image holds {int(bad.sum())} NaN or infinite values, the first at index {first}: fill them first"
+            f"the image holds {int(bad.sum())} NaN or infinite values, the first at index {first}:"
+            " fill them, or leave them out of convolve, correlate or deconvolve (mask=np.isfinite(image))"
         )
 
 

@@ -40,7 +40,7 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
         engine: options.EngineOption = "auto",
         precision: options.PrecisionOption = "auto",
         threads: options.ThreadsOption = None,
-        nan: options.NanOption = "refuse",
+        nan: options.MaskingNanOption = "refuse",
         max_pixels: options.MaxPixelsOption = MAX_PIXELS,
         linear: options.LinearOption = False,
         dtype: options.DtypeOption = None,
@@ -56,12 +56,13 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
         from convtool.cli import sidecar
         from convtool.cli.facts import build_model
         from convtool.cli.job import Job
-        from convtool.cli.reading import code_values, light, read_bias, read_image, read_kernel
+        from convtool.cli.observing import read_observed
+        from convtool.cli.reading import code_values, light, read_bias, read_kernel
         from convtool.cli.writing import Destination, alpha_under, target_of, write_image
 
         job = Job(context, inputs=[image, kernel, bias], outputs=[output], threads=threads)
         to = Destination(output, format, dtype, scale)
-        source = read_image(job, image, axes, nan)
+        source, observed = read_observed(job, image, axes, nan)
         taps = read_kernel(job, kernel, normalize)
         settings, offset = sidecar.applied(job, kernel, taps, settings)
         offset = offset if bias is None else read_bias(job, bias)
@@ -69,14 +70,27 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
         with job.timed("computing"):
             x = light(source.data, linear, precision)
             built = build_model(job, source, x, taps, False, settings)
-            y = code_values(source, linear, convolution.apply(built, x, offset))
+            y = code_values(source, linear, convolution.apply(built, x, offset, observed))
         with job.timed("measuring"):
-            _describe(job, built, x, y)
+            _describe(job, built, x, y if observed is None else _supported(job, y))
         with job.results() as staging:
             write_image(job, staging, y, built.output_axes, target, to, source, alpha_under(source, built))
 
     run.__doc__ = help_text
     return run
+
+
+def _supported(job: Job, y: np.ndarray) -> np.ndarray:
+    """The values of a result that are numbers, if there are any; a note says how many are not."""
+    import numpy as np
+
+    found = y[~np.isnan(y)]
+    if found.size < y.size:
+        job.report.notes.append(
+            f"{y.size - found.size} of {y.size} results have no observed pixel under the kernel and are NaN: use a"
+            " larger kernel, or --nan nearest, mean or zero"
+        )
+    return found if found.size else y
 
 
 def _describe(job: Job, built: Model, x: np.ndarray, y: np.ndarray) -> None:

@@ -51,10 +51,6 @@ _MaskOption = Annotated[
     str | None,
     typer.Option("--mask", metavar="FILE", help="Image that is 0 where pixels are no data.", show_default=False),
 ]
-_NanOption = Annotated[
-    Literal["refuse", "mask", "zero", "mean", "nearest"],
-    typer.Option("--nan", help="What to do with NaN and infinite pixels; mask: they are no data."),
-]
 _SaturationOption = Annotated[
     float | None,
     typer.Option(
@@ -107,7 +103,7 @@ def run(
     engine: options.EngineOption = "auto",
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = None,
-    nan: _NanOption = "refuse",
+    nan: options.MaskingNanOption = "refuse",
     max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     linear: options.LinearOption = False,
     dtype: options.DtypeOption = None,
