@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convtool import masked, model
+from convtool import masked, model, ranges
 from convtool.axes import contiguous, image_axes
 from convtool.errors import DataError
 from convtool.geometry import Padding
@@ -161,8 +161,10 @@ def apply(
 ) -> np.ndarray:
     """The result of a model's operator on x, plus a bias [c_out]: a view in x's order of axes.
 
-    `observed`, of x's shape: where x is to count; None: everywhere. Raises DataError as `masked.forward` does.
+    `observed`, of x's shape: where x is to count; None: everywhere. Raises DataError as `ranges.check_overflow` and
+    `masked.forward` do.
     """
+    ranges.check_overflow(built.operator, x, built.bound)
     if observed is None or observed.all():
         y = built.operator.forward(built.canonical(x))
     else:

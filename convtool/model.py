@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from convtool import axes as axes_
-from convtool import blas
 from convtool import kernel as kernel_
-from convtool.errors import DataError, SettingError
+from convtool import ranges
+from convtool.errors import SettingError
 from convtool.geometry import Padding, inputs, resolve, written
 from convtool.observation import UNKNOWN
 from convtool.operators import Convolution
@@ -29,12 +29,14 @@ class Model:
     """An operator and the arrangement of the array it is applied to.
 
     `frame` is the part of the operator's grid that images take, where the operator acts on a scene larger than that.
+    `bound` is a number that no |x| exceeds.
     """
 
     arrangement: axes_.Arrangement
     kernel_axes: str
     operator: Convolution
     frame: tuple[slice, ...] | None = None
+    bound: float = 0.0
 
     @property
     def input_axes(self) -> str:
@@ -100,7 +102,7 @@ def build(
 
     Raises DataError and SettingError; see `convtool.convolve` for the settings.
     """
-    check_image(x)
+    bound = ranges.check_image(x)
     image_axes = axes_.image_axes(x.shape, axes)
     taps_axes = axes_.kernel_axes(np.shape(kernel), image_axes, kernel_axes)
     arrangement = axes_.Arrangement(image_axes, x.shape, axes_.spatial_of(taps_axes))
@@ -126,11 +128,11 @@ def build(
         boundary=boundary,
         **windows,
         engine=engine,
-        dtype=_checked_dtype(x, kernel, precision),
+        dtype=_checked_dtype(x, kernel, precision, is_data),
         batch=x.size // (arrangement.channels * int(np.prod(arrangement.grid))),
     )
     is_cut = is_part and not keep_extension
-    return Model(arrangement, taps_axes, operator, _under(operator, arrangement.grid) if is_cut else None)
+    return Model(arrangement, taps_axes, operator, _under(operator, arrangement.grid) if is_cut else None, bound)
 
 
 def _surrounded(padding: Padding, stride: int | Sequence[int]) -> tuple[str, Padding]:
@@ -193,49 +195,14 @@ def _joined(values: object) -> str:
     return ",".join(map(str, values)) if isinstance(values, Sequence | np.ndarray) else str(values)
 
 
-def check_image(x: np.ndarray) -> None:
-    """Raises DataError unless x is a non-empty array of finite real numbers."""
-    if x.dtype.kind not in "biuf":
-        raise DataError(f"the image has dtype {x.dtype}, expected real numbers (integers or floats)")
-    if x.size == 0:
-        raise DataError(f"the image is empty (shape {axes_.spelled(x.shape)})")
-    if x.dtype.kind == "f" and not _is_finite(x):
-        bad = ~np.isfinite(x)
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise DataError(
-            f"the image holds {int(bad.sum())} NaN or infinite values, the first at index {first}:"
-            " fill them, or leave them out of convolve, correlate or deconvolve (mask=np.isfinite(image))"
-        )
-
-
-def _is_finite(x: np.ndarray) -> bool:
-    """Whether all are: else the sum of squares is not, or, where that overflows, the least or the greatest."""
-    if x.flags.c_contiguous and x.dtype in (np.float32, np.float64):
-        with blas.single_threaded(), np.errstate(all="ignore"):
-            if np.isfinite(np.vdot(x, x)):  # by BLAS, in a third of the time
-                return True
-    return bool(np.isfinite(x.min()) and np.isfinite(x.max()))
-
-
-def _checked_dtype(x: np.ndarray, kernel: np.ndarray, precision: str) -> np.dtype:
-    """The computing dtype, which must hold image and kernel."""
+def _checked_dtype(x: np.ndarray, kernel: np.ndarray, precision: str, is_data: bool) -> np.dtype:
+    """The computing dtype, which must hold image and kernel, and what is computed of them to undo a convolution."""
     dtype = working_dtype(x.dtype, precision)
-    _check_range(x, "image", dtype)
-    _check_range(kernel, "kernel", dtype)
+    ranges.check_image_range(x, dtype)
+    ranges.check_kernel_range(kernel, dtype)
+    if is_data:
+        ranges.check_scale(x, kernel, dtype)
     return dtype
-
-
-def _check_range(values: np.ndarray, what: str, dtype: np.dtype) -> None:
-    """Raises DataError for floats that the computing dtype would turn into infinities, or taps into nothing."""
-    is_held = values.dtype.kind == "f" and np.finfo(values.dtype).max <= np.finfo(dtype).max
-    if values.dtype.kind != "f" or (is_held and what == "image"):
-        return
-    largest = max(abs(float(values.max())), abs(float(values.min())))
-    if largest > float(np.finfo(dtype).max):
-        advice = "compute in double precision" if dtype == np.float32 else f"scale the {what}"
-        raise DataError(f"the {what} holds {largest:.3g}, too large for {dtype}: {advice}")
-    if what == "kernel" and 0 < largest < float(np.finfo(dtype).tiny) / float(np.finfo(dtype).eps):
-        raise DataError(f"the kernel's largest tap is {largest:.3g}, too small for {dtype}: scale the kernel")
 
 
 def working_dtype(dtype: np.dtype, precision: str = "auto") -> np.dtype:

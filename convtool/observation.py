@@ -187,4 +187,5 @@ def counted(
     lost, known = ~(found | finite), found & finite
     if not lost.any() or not known.any():
         return y, found
-    return np.where(lost, y.dtype.type(y.mean(where=known, dtype=np.float64)), y), found
+    mean = (y / np.float64(np.count_nonzero(known))).sum(where=known)  # a sum of so many could overflow
+    return np.where(lost, y.dtype.type(mean), y), found
