@@ -102,7 +102,7 @@ def build(
 
     Raises DataError and SettingError; see `convtool.convolve` for the settings.
     """
-    bound = ranges.check_image(x)
+    bound, kernel = ranges.check_image(x), np.asarray(kernel)
     image_axes = axes_.image_axes(x.shape, axes)
     taps_axes = axes_.kernel_axes(np.shape(kernel), image_axes, kernel_axes)
     arrangement = axes_.Arrangement(image_axes, x.shape, axes_.spatial_of(taps_axes))

@@ -187,5 +187,5 @@ def counted(
     lost, known = ~(found | finite), found & finite
     if not lost.any() or not known.any():
         return y, found
-    mean = (y / np.float64(np.count_nonzero(known))).sum(where=known)  # a sum of so many could overflow
+    mean = np.divide(y, np.count_nonzero(known), out=np.zeros(y.shape), where=known).sum()  # a sum may overflow
     return np.where(lost, y.dtype.type(mean), y), found

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _ROOM = 0.99  # of a dtype's range, for rounding
 _SCALES = {"float32": (1e-32, 1e25), "float64": (1e-125, 1e125)}  # of the largest of data to deconvolve
-_TAIL, _GAIN = 1e6, 1e10  # by which an image is to keep away from a dtype's ends: its small values, and its sums
+_TAIL, _GAIN = 1e6, 1e10  # by which images keep away from a dtype's ends, for their small values and for sums
 
 
 def check_image(x: np.ndarray) -> float:
@@ -85,16 +85,15 @@ def _check_largest(largest: float, what: str, dtype: np.dtype) -> None:
 def check_overflow(operator: Convolution, x: np.ndarray, bound: float) -> None:
     """Raises DataError where what the operator adds up of x, of which `bound` is known, may leave its dtype.
 
-    A plain sum is at most max |x| sum |k|; a transform adds up all the samples that there are, and divides later.
+    A plain sum is at most max |x| sum |k|; a transform first adds up all the samples that there are.
     """
     taps, limit = operator.kernel.taps, _ROOM * float(np.finfo(operator.dtype).max)
-    with np.errstate(over="ignore"):
-        gain = float(np.abs(taps).sum(axis=tuple(range(2, taps.ndim))).max())
-    sums = 4 * gain * math.prod(operator.geometry.extended)
-    if bound * sums <= limit:
+    gain = _gain(taps, tuple(range(2, taps.ndim)))
+    sums = 4 * max(gain, 1.0) * math.prod(operator.geometry.extended)
+    if gain <= limit and bound * sums <= limit:
         return
     largest = _largest(x)
-    if largest * (gain if operator.engine_name in PLAIN_SUMS else sums) > limit:
+    if gain > limit or largest * (gain if operator.engine_name in PLAIN_SUMS else sums) > limit:
         advice = "compute in double precision" if operator.dtype == np.float32 else "scale the image"
         raise DataError(
             f"the image holds {largest:.3g} and the kernel's taps add up to {gain:.3g}, too large for sums in"
@@ -102,19 +101,22 @@ def check_overflow(operator: Convolution, x: np.ndarray, bound: float) -> None:
         )
 
 
-def check_scale(data: np.ndarray, kernel: np.ndarray, dtype: np.dtype) -> None:
-    """Raises DataError for data, or an image that a kernel makes them from, whose sums or squares the dtype cannot hold.
+def _gain(taps: np.ndarray, axis: tuple[int, ...] | None = None) -> float:
+    """The largest sum of absolute values of taps along these axes, by default all."""
+    with np.errstate(over="ignore"):
+        return float(np.abs(taps.astype(np.float64, copy=False)).sum(axis=axis).max())
 
-    The kernel itself may be of any size.
-    """
-    limits, y, tap = np.finfo(dtype), _largest(data), _largest(kernel)
+
+def check_scale(data: np.ndarray, kernel: np.ndarray, dtype: np.dtype) -> None:
+    """Raises DataError for data, a kernel or an image that are too large or small for what is summed of them."""
+    limits, y, tap, gain = np.finfo(dtype), _largest(data), _largest(kernel), _gain(kernel)
     with np.errstate(over="ignore"):
         x = np.float64(y) / np.float64(tap) if tap else 0.0
-    image = float(limits.tiny) * _TAIL, float(limits.max) / _GAIN
-    for what, size, (least, most) in (("data hold", y, _SCALES[dtype.name]), ("image would hold", x, image)):
+    held = float(limits.tiny) * _TAIL, float(limits.max) / _GAIN
+    sizes = ("data hold up to", y, _SCALES[dtype.name]), ("image would hold up to", x, held)
+    for what, size, (least, most) in (*sizes, ("kernel's taps add up to", gain, (0.0, held[1]))):
         if size and not least < size < most:
             advice = "compute in double precision" if dtype == np.float32 else "scale data and kernel"
             raise DataError(
-                f"the {what} up to {size:.3g}, but in {dtype} only {least:.0e} to {most:.0e} can be computed with:"
-                f" {advice}"
+                f"the {what} {size:.3g}, but in {dtype} only {least:.0e} to {most:.0e} can be computed with: {advice}"
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convtool import conditioning, images, metrics, model, process
+from convtool.cli.reading import extremes
 from convtool.operators import Convolution
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def describe_kernel(job: Job, operator: Convolution) -> conditioning.Conditionin
 
 def describe_result(job: Job, y: np.ndarray) -> None:
     """The range and mean of a result in the report."""
-    job.report.result |= {"min": float(y.min()), "max": float(y.max()), "mean": float(y.mean(dtype=np.float64))}
+    job.report.result |= extremes(y)
 
 
 def measure_against(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convtool import fft, images, process
-from convtool.cli.reading import read_image
+from convtool.cli.reading import extremes, read_image
 from convtool.errors import DataError
 from convtool.images.nonfinite import NonFiniteError
 from convtool.observation import counted, spread
@@ -88,7 +88,7 @@ def _told(job: Job, source: images.Image, data: np.ndarray, found: np.ndarray | 
     if found is not None:
         _tell(job, source.name, found)
     if data is not source.data:
-        job.report.input |= {"min": float(data.min()), "max": float(data.max()), "mean": float(data.mean(dtype=float))}
+        job.report.input |= extremes(data)
     return replace(source, data=data)
 
 
