@@ -129,7 +129,7 @@ def _quantum(values: np.ndarray) -> float:
     """The step of which all values are whole multiples, such as a count; 0 where there is none."""
     drawn = np.unique(values.ravel()[:: max(values.size // 65536, 1)])
     gaps = np.diff(drawn)
-    if not gaps.size:
+    if not gaps.size or gaps.min() < np.finfo(np.float64).eps * np.ptp(drawn):  # more steps than can be told apart
         return 0.0
     step = float(np.ptp(drawn) / np.round(gaps / gaps.min()).sum())
     multiples = drawn / step

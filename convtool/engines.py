@@ -26,6 +26,7 @@ from convtool.opencv import OpenCVEngine
 from convtool.separable import SeparableEngine
 
 NAMES = ("direct", "separable", "blocks", "fft", "opencv")
+PLAIN_SUMS = ("direct", "opencv")  # whose numbers on the way are not larger than their terms' absolute values together
 
 
 class Engine(Protocol):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from convtool import model
+from convtool import model, ranges
 from convtool.axes import image_axes, spelled
 from convtool.deconvolution.solvers import periodic
 from convtool.errors import DataError, SettingError
@@ -85,7 +85,7 @@ class Inverse:
                 f"the inverse is for data of {spelled(arrangement.shape)} (axes {arrangement.axes}), got"
                 f" {spelled(y.shape)}: make one for that shape"
             )
-        model.check_image(y)
+        ranges.check_image(y)
         built = replace(self._model, arrangement=replace(arrangement, shape=y.shape))
         return built.framed(self._factors.applied(built.canonical(y)))
 

@@ -76,7 +76,11 @@ def checked_taps(array: np.ndarray) -> np.ndarray:
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
         raise DataError(f"the kernel holds {bad} NaN or infinite taps of {array.size}")
-    return array.astype(np.float64)
+    with np.errstate(over="ignore"):
+        taps = array.astype(np.float64)
+    if not np.isfinite(taps).all():
+        raise DataError("the kernel holds taps too large for float64: scale the kernel")
+    return taps
 
 
 def origin_of(origin: Origin, extent: Sequence[int]) -> tuple[int, ...]:

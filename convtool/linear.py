@@ -15,11 +15,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convtool import model
-from convtool.axes import contiguous
+from convtool import masked, model, ranges
+from convtool.axes import contiguous, image_axes
 from convtool.errors import DataError
 from convtool.geometry import Padding
 from convtool.kernel import Origin
+from convtool.observation import counted
 
 
 def convolve(
@@ -35,6 +36,7 @@ def convolve(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
     bias: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
     engine: str = "auto",
     precision: str = "auto",
 ) -> np.ndarray:
@@ -54,6 +56,9 @@ def convolve(
     stride, dilation: a number, or one per axis of the kernel
     groups: blocks of channels that do not mix, for OIYX kernels with I = c_in / groups
     bias: one number per output channel, added to the result
+    mask: nonzero where x was observed, in x's shape or that of its spatial axes; the rest may be NaN. An output is then
+        sum(kernel) times the weighted mean of the observed pixels under the kernel, whose taps are not negative; NaN
+        where there are none. See `convtool.masked`
     engine: "direct", "separable", "blocks", "fft", "opencv", or "auto", which should be the fastest; see
         `convtool.engines`
     precision: "single", "double", or "auto", by x's dtype
@@ -75,7 +80,7 @@ def convolve(
            [1., 2., 3.],
            [0., 1., 2.]])
     """
-    settings = (axes, kernel_axes, origin, boundary, padding, stride, dilation, groups, bias, engine, precision)
+    settings = (axes, kernel_axes, origin, boundary, padding, stride, dilation, groups, bias, mask, engine, precision)
     return _apply("convolve", x, kernel, *settings)
 
 
@@ -92,6 +97,7 @@ def correlate(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
     bias: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
     engine: str = "auto",
     precision: str = "auto",
 ) -> np.ndarray:
@@ -107,7 +113,7 @@ def correlate(
            [3., 2., 1.],
            [0., 3., 2.]])
     """
-    settings = (axes, kernel_axes, origin, boundary, padding, stride, dilation, groups, bias, engine, precision)
+    settings = (axes, kernel_axes, origin, boundary, padding, stride, dilation, groups, bias, mask, engine, precision)
     return _apply("correlate", x, kernel, *settings)
 
 
@@ -124,10 +130,14 @@ def _apply(
     dilation: int | Sequence[int],
     groups: int,
     bias: np.ndarray | None,
+    mask: np.ndarray | None,
     engine: str,
     precision: str,
 ) -> np.ndarray:
     x = np.asarray(x)
+    observed = None
+    if mask is not None:
+        x, observed = counted(x, image_axes(x.shape, axes), mask, None)
     built = model.build(
         x,
         kernel,
@@ -143,12 +153,22 @@ def _apply(
         engine=engine,
         precision=precision,
     )
-    return contiguous(apply(built, x, bias))
+    return contiguous(apply(built, x, bias, observed))
 
 
-def apply(built: model.Model, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-    """The result of a model's operator on x, plus a bias [c_out]: a view in x's order of axes."""
-    y = built.operator.forward(built.canonical(x))
+def apply(
+    built: model.Model, x: np.ndarray, bias: np.ndarray | None = None, observed: np.ndarray | None = None
+) -> np.ndarray:
+    """The result of a model's operator on x, plus a bias [c_out]: a view in x's order of axes.
+
+    `observed`, of x's shape: where x is to count; None: everywhere. Raises DataError as `ranges.check_overflow` and
+    `masked.forward` do.
+    """
+    ranges.check_overflow(built.operator, x, built.bound)
+    if observed is None or observed.all():
+        y = built.operator.forward(built.canonical(x))
+    else:
+        y = masked.forward(built.operator, built.canonical(x), built.arrangement.canonical(observed))
     if bias is not None:
         y += checked_bias(bias, y.shape[1]).astype(y.dtype).reshape(-1, *[1] * (y.ndim - 2))
     return built.arrangement.restore(y)

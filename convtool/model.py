@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from convtool import axes as axes_
-from convtool import blas
 from convtool import kernel as kernel_
-from convtool.errors import DataError, SettingError
+from convtool import ranges
+from convtool.errors import SettingError
 from convtool.geometry import Padding, inputs, resolve, written
 from convtool.observation import UNKNOWN
 from convtool.operators import Convolution
@@ -29,12 +29,14 @@ class Model:
     """An operator and the arrangement of the array it is applied to.
 
     `frame` is the part of the operator's grid that images take, where the operator acts on a scene larger than that.
+    `bound` is a number that no |x| exceeds.
     """
 
     arrangement: axes_.Arrangement
     kernel_axes: str
     operator: Convolution
     frame: tuple[slice, ...] | None = None
+    bound: float = 0.0
 
     @property
     def input_axes(self) -> str:
@@ -100,7 +102,7 @@ def build(
 
     Raises DataError and SettingError; see `convtool.convolve` for the settings.
     """
-    check_image(x)
+    bound, kernel = ranges.check_image(x), np.asarray(kernel)
     image_axes = axes_.image_axes(x.shape, axes)
     taps_axes = axes_.kernel_axes(np.shape(kernel), image_axes, kernel_axes)
     arrangement = axes_.Arrangement(image_axes, x.shape, axes_.spatial_of(taps_axes))
@@ -126,11 +128,11 @@ def build(
         boundary=boundary,
         **windows,
         engine=engine,
-        dtype=_checked_dtype(x, kernel, precision),
+        dtype=_checked_dtype(x, kernel, precision, is_data),
         batch=x.size // (arrangement.channels * int(np.prod(arrangement.grid))),
     )
     is_cut = is_part and not keep_extension
-    return Model(arrangement, taps_axes, operator, _under(operator, arrangement.grid) if is_cut else None)
+    return Model(arrangement, taps_axes, operator, _under(operator, arrangement.grid) if is_cut else None, bound)
 
 
 def _surrounded(padding: Padding, stride: int | Sequence[int]) -> tuple[str, Padding]:
@@ -193,54 +195,21 @@ def _joined(values: object) -> str:
     return ",".join(map(str, values)) if isinstance(values, Sequence | np.ndarray) else str(values)
 
 
-def check(x: np.ndarray, precision: str) -> None:
-    """Raises DataError for an image that `build` would refuse, where it has built the model of another like it."""
-    check_image(x)
-    _check_range(x, "image", working_dtype(x.dtype, precision))
+def again(built: Model, x: np.ndarray, kernel: np.ndarray, precision: str, is_data: bool) -> Model:
+    """The model that `build` would make of x, out of that of another image like it; raises DataError as it would."""
+    bound = ranges.check_image(x)
+    _checked_dtype(x, np.asarray(kernel), precision, is_data)
+    return replace(built, bound=bound)
 
 
-def check_image(x: np.ndarray) -> None:
-    """Raises DataError unless x is a non-empty array of finite real numbers."""
-    if x.dtype.kind not in "biuf":
-        raise DataError(f"the image has dtype {x.dtype}, expected real numbers (integers or floats)")
-    if x.size == 0:
-        raise DataError(f"the image is empty (shape {axes_.spelled(x.shape)})")
-    if x.dtype.kind == "f" and not _is_finite(x):
-        bad = ~np.isfinite(x)
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise DataError(
-            f"the image holds {int(bad.sum())} NaN or infinite values, the first at index {first}: fill them first"
-        )
-
-
-def _is_finite(x: np.ndarray) -> bool:
-    """Whether all are: else the sum of squares is not, or, where that overflows, the least or the greatest."""
-    if x.flags.c_contiguous and x.dtype in (np.float32, np.float64):
-        with blas.single_threaded(), np.errstate(all="ignore"):
-            if np.isfinite(np.vdot(x, x)):  # by BLAS, in a third of the time
-                return True
-    return bool(np.isfinite(x.min()) and np.isfinite(x.max()))
-
-
-def _checked_dtype(x: np.ndarray, kernel: np.ndarray, precision: str) -> np.dtype:
-    """The computing dtype, which must hold image and kernel."""
+def _checked_dtype(x: np.ndarray, kernel: np.ndarray, precision: str, is_data: bool) -> np.dtype:
+    """The computing dtype, which must hold image and kernel, and what is computed of them to undo a convolution."""
     dtype = working_dtype(x.dtype, precision)
-    _check_range(x, "image", dtype)
-    _check_range(kernel, "kernel", dtype)
+    ranges.check_image_range(x, dtype)
+    ranges.check_kernel_range(kernel, dtype)
+    if is_data:
+        ranges.check_scale(x, kernel, dtype)
     return dtype
-
-
-def _check_range(values: np.ndarray, what: str, dtype: np.dtype) -> None:
-    """Raises DataError for floats that the computing dtype would turn into infinities, or taps into nothing."""
-    is_held = values.dtype.kind == "f" and np.finfo(values.dtype).max <= np.finfo(dtype).max
-    if values.dtype.kind != "f" or (is_held and what == "image"):
-        return
-    largest = max(abs(float(values.max())), abs(float(values.min())))
-    if largest > float(np.finfo(dtype).max):
-        advice = "compute in double precision" if dtype == np.float32 else f"scale the {what}"
-        raise DataError(f"the {what} holds {largest:.3g}, too large for {dtype}: {advice}")
-    if what == "kernel" and 0 < largest < float(np.finfo(dtype).tiny) / float(np.finfo(dtype).eps):
-        raise DataError(f"the kernel's largest tap is {largest:.3g}, too small for {dtype}: scale the kernel")
 
 
 def working_dtype(dtype: np.dtype, precision: str = "auto") -> np.dtype:

@@ -183,7 +183,9 @@ def counted(
         found = spread(free if found is None else free & found, axes, y.shape)
     if found is None or y.dtype.kind != "f":
         return y, found
-    lost = ~found & ~np.isfinite(y)
-    if not lost.any():
+    finite = np.isfinite(y)
+    lost, known = ~(found | finite), found & finite
+    if not lost.any() or not known.any():
         return y, found
-    return np.where(lost, y.dtype.type(y.mean(where=found, dtype=np.float64)), y), found
+    mean = np.divide(y, np.count_nonzero(known), out=np.zeros(y.shape), where=known).sum()  # a sum may overflow
+    return np.where(lost, y.dtype.type(mean), y), found

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+LEAST = 1e-9  # share of a kernel's weight below which an output counts as resting on no observed pixel
 BOUNDARIES = ("periodic", "zero", "edge", "reflect", "symmetric")
 
 PerAxis = int | Sequence[int]
@@ -134,6 +135,41 @@ def convolve_loop(x: np.ndarray, taps: np.ndarray, **settings: object) -> np.nda
 def correlate_loop(x: np.ndarray, taps: np.ndarray, **settings: object) -> np.ndarray:
     """Correlation by the definition; the settings of `apply_loop`."""
     return apply_loop("correlate", x, taps, **settings)  # type: ignore[arg-type]
+
+
+def masked_loop(
+    operation: str,
+    x: np.ndarray,
+    observed: np.ndarray,
+    taps: np.ndarray,
+    *,
+    groups: int = 1,
+    bias: Sequence[float] | None = None,
+    boundary: str = "periodic",
+    **windows: object,
+) -> np.ndarray:
+    """sum(k) times the weighted mean of the observed pixels of each window, tap by tap; what is outside is a pixel's
+    copy, or a zero that is known; x [n, c_in, *grid], observed alike, taps [o, i, *k]."""
+    frame, sizes = x.shape[2:], taps.shape[2:]
+    how = {"origin": "center", "padding": "same", "stride": 1, "dilation": 1} | windows
+    axes = reads(frame, sizes, operation, **how)  # type: ignore[arg-type]
+    y = np.zeros((len(x), len(taps), *map(len, axes)))
+    for n, o, *j in np.ndindex(y.shape):
+        first = o // (len(taps) // groups) * taps.shape[1]
+        total = weight = value = 0.0
+        for i, *m in np.ndindex(taps.shape[1:]):
+            tap = float(taps[(o, i, *m)])
+            at = [source(line[a][b], size, boundary) for line, a, b, size in zip(axes, j, m, frame, strict=True)]
+            total += tap
+            if None in at:
+                weight += tap
+            elif observed[(n, first + i, *at)]:
+                weight += tap
+                value += tap * float(x[(n, first + i, *at)])
+        rests_on_pixels = total == 0 or weight / total >= LEAST
+        y[(n, o, *j)] = (value / weight * total if total else 0.0) if rests_on_pixels else np.nan
+        y[(n, o, *j)] += 0.0 if bias is None else bias[o]
+    return y
 
 
 def matrix(

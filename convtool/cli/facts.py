@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convtool import conditioning, images, metrics, model, process
+from convtool.cli.reading import extremes
 from convtool.operators import Convolution
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ def _kept_model(job: Job, axes: str, x: np.ndarray, kernel: np.ndarray, settings
     """The model, which is that of all images of this shape in a batch."""
     if not job.kept.is_batch:
         return model.build(x, kernel, axes=axes, **settings)
-    model.check(x, settings["precision"])
     key = (axes, x.shape, x.dtype, id(kernel), tuple(sorted(settings.items())))
-    return job.kept.of_shape(("model", *key), lambda: model.build(x, kernel, axes=axes, **settings))
+    built = job.kept.of_shape(("model", *key), lambda: model.build(x, kernel, axes=axes, **settings))
+    return model.again(built, x, kernel, settings["precision"], settings["is_data"])
 
 
 def describe_kernel(job: Job, operator: Convolution) -> conditioning.Conditioning | None:
@@ -72,7 +73,7 @@ def describe_kernel(job: Job, operator: Convolution) -> conditioning.Conditionin
 
 def describe_result(job: Job, y: np.ndarray) -> None:
     """The range and mean of a result in the report."""
-    job.report.result |= {"min": float(y.min()), "max": float(y.max()), "mean": float(y.mean(dtype=np.float64))}
+    job.report.result |= extremes(y)
 
 
 def measure_against(

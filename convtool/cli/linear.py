@@ -39,7 +39,7 @@ def command(operation: str, help_text: str) -> Callable[..., None]:
         engine: options.EngineOption = "auto",
         precision: options.PrecisionOption = "auto",
         threads: options.ThreadsOption = None,
-        nan: options.NanOption = "refuse",
+        nan: options.MaskingNanOption = "refuse",
         linear: options.LinearOption = False,
     ) -> Work:
         return functools.partial(_work, options.model_settings({**context.params, "operation": operation}))
@@ -53,11 +53,12 @@ def _work(settings: dict[str, Any], job: Job) -> None:
     from convtool import linear as convolution
     from convtool.cli import sidecar
     from convtool.cli.facts import build_model
-    from convtool.cli.reading import code_values, light, read_bias, read_image, read_kernel
+    from convtool.cli.observing import read_observed
+    from convtool.cli.reading import code_values, light, read_bias, read_kernel
     from convtool.cli.writing import Destination, alpha_under, target_of, write_image
 
     asked, to = job.asked, Destination.of(job.asked)
-    source = read_image(job, asked.image, asked.axes, asked.nan)
+    source, observed = read_observed(job, asked.image, asked.axes, asked.nan)
     taps = read_kernel(job, asked.kernel, asked.normalize)
     settings, offset = sidecar.applied(job, asked.kernel, taps, settings)
     offset = offset if asked.bias is None else read_bias(job, asked.bias)
@@ -65,11 +66,24 @@ def _work(settings: dict[str, Any], job: Job) -> None:
     with job.timed("computing"):
         x = light(source.data, asked.linear, asked.precision)
         built = build_model(job, source, x, taps, False, settings)
-        y = code_values(source, asked.linear, convolution.apply(built, x, offset))
+        y = code_values(source, asked.linear, convolution.apply(built, x, offset, observed))
     with job.timed("measuring"):
-        _describe(job, built, x, y)
+        _describe(job, built, x, y if observed is None else _supported(job, y))
     with job.results() as staging:
         write_image(job, staging, y, built.output_axes, target, to, source, alpha_under(source, built))
+
+
+def _supported(job: Job, y: np.ndarray) -> np.ndarray:
+    """The values of a result that are numbers, if there are any; a note says how many are not."""
+    import numpy as np
+
+    found = y[~np.isnan(y)]
+    if found.size < y.size:
+        job.report.notes.append(
+            f"{y.size - found.size} of {y.size} results have no observed pixel under the kernel and are NaN: use a"
+            " larger kernel, or --nan nearest, mean or zero"
+        )
+    return found if found.size else y
 
 
 def _describe(job: Job, built: Model, x: np.ndarray, y: np.ndarray) -> None:

@@ -1,4 +1,5 @@
-"""What `deconvolve` reads of an image: its data, and which of them count (mask, NaN, saturation)."""
+"""What `deconvolve` reads of an image: its data, and which of them count (mask, NaN, saturation); and `convolve`, for
+which NaN alone may not."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convtool import fft, images, process
-from convtool.cli.reading import read_image
+from convtool.cli.reading import extremes, read_image
 from convtool.errors import DataError
 from convtool.images.nonfinite import NonFiniteError
 from convtool.observation import counted, spread
@@ -31,27 +32,37 @@ class Counting:
 
 def read_data(job: Job, name: str, axes: str | None, counting: Counting) -> tuple[images.Image, np.ndarray | None]:
     """An image whose every value is finite, and in its shape which of them count; None: all."""
-    is_masking = counting.nan == "mask"
     if process.policy.one_shot:
         process.policy.put_off = fft.scipy_fft
-    try:
-        source = read_image(job, name, axes, "keep" if is_masking else counting.nan)
-    except NonFiniteError as error:
-        raise DataError(f"{error}; or --nan mask to leave them out") from None
+    source, finite = _read(job, name, axes, counting.nan)
     mask = None if counting.mask is None else _read_mask(job, counting.mask)
-    finite = np.isfinite(source.data) if is_masking and source.data.dtype.kind == "f" else None
-    if finite is not None and not finite.all():
-        both = finite if mask is None else finite & spread(mask, source.axes, source.data.shape)
-        data, found = counted(source.data, source.axes, both, counting.saturation)
-    else:
-        data, found = counted(source.data, source.axes, mask, counting.saturation)
+    if finite is not None:
+        mask = finite if mask is None else finite & spread(mask, source.axes, source.data.shape)
+    data, found = counted(source.data, source.axes, mask, counting.saturation)
     if counting.mask is not None:
         job.report.input["mask"] = counting.mask
-    if found is not None:
-        _tell(job, name, found)
-    if data is not source.data:
-        job.report.input |= {"min": float(data.min()), "max": float(data.max()), "mean": float(data.mean(dtype=float))}
-    return replace(source, data=data), found
+    return _told(job, source, data, found), found
+
+
+def read_observed(job: Job, name: str, axes: str | None, nan: str) -> tuple[images.Image, np.ndarray | None]:
+    """An image whose every value is finite, and in its shape which of them were so before; None: all."""
+    source, finite = _read(job, name, axes, nan)
+    data, found = counted(source.data, source.axes, finite, None)
+    return _told(job, source, data, found), found
+
+
+def _read(job: Job, name: str, axes: str | None, nan: str) -> tuple[images.Image, np.ndarray | None]:
+    """An image, and where it is finite if others are to be left out; None: everywhere, or they were filled."""
+    try:
+        source = read_image(job, name, axes, "keep" if nan == "mask" else nan)
+    except NonFiniteError as error:
+        raise DataError(f"{error}; or --nan mask to leave them out") from None
+    if nan != "mask" or source.data.dtype.kind != "f":
+        return source, None
+    finite = np.isfinite(source.data)
+    if not finite.any():
+        raise DataError(f"{name} has no finite value at all: nothing to compute")
+    return source, None if finite.all() else finite
 
 
 def suggest_linear(job: Job, source: images.Image, linear: bool, counting: Counting, found: np.ndarray | None) -> None:
@@ -73,10 +84,20 @@ def _read_mask(job: Job, name: str) -> np.ndarray:
         return job.kept.common(("mask", name), lambda: images.read(name).data)
 
 
+def _told(job: Job, source: images.Image, data: np.ndarray, found: np.ndarray | None) -> images.Image:
+    """The image with its data filled, once the report says how many do not count."""
+    if found is not None:
+        _tell(job, source.name, found)
+    if data is not source.data:
+        job.report.input |= extremes(data)
+    return replace(source, data=data)
+
+
 def _tell(job: Job, name: str, found: np.ndarray) -> None:
     lost = int(found.size - np.count_nonzero(found))
     job.report.input["not_counted"] = lost
     if lost:
         share = f"{lost} of {found.size} values of {name} ({100 * lost / found.size:.3g} %)"
-        doubt = ": is the mask inverted? it is 0 where pixels are no data" if lost > _MANY * found.size else ""
+        is_doubtful = lost > _MANY * found.size and "mask" in job.report.input
+        doubt = ": is the mask inverted? it is 0 where pixels are no data" if is_doubtful else ""
         job.report.notes.append(f"{share} do not count and were left out{doubt}")

@@ -86,8 +86,24 @@ ThreadsOption = Annotated[
         "--threads", min=1, help="Threads of large computations. Default: the CPUs there are.", show_default=False
     ),
 ]
-NanOption = Annotated[
-    Literal["refuse", "zero", "mean", "nearest"], typer.Option("--nan", help="What to do with NaN and infinite pixels.")
+
+
+def nan_option(text: str, *choices: str) -> Any:
+    """--nan for a command that can leave no pixels out, and says which can to who asks for it."""
+
+    def checked(choice: str) -> str:
+        if choice not in choices:
+            where = ": only convolve, correlate and deconvolve can leave pixels out" if choice == "mask" else ""
+            raise typer.BadParameter(f"'{choice}' is not one of {', '.join(map(repr, choices))}{where}.")
+        return choice
+
+    return typer.Option("--nan", metavar=f"<{'|'.join(choices)}>", parser=checked, help=text)
+
+
+NanOption = Annotated[str, nan_option("What to do with NaN and infinite pixels.", "refuse", "zero", "mean", "nearest")]
+MaskingNanOption = Annotated[
+    Literal["refuse", "mask", "zero", "mean", "nearest"],
+    typer.Option("--nan", help="What to do with NaN and infinite pixels; mask: they are no data."),
 ]
 MaxPixelsOption = Annotated[
     int,

@@ -31,14 +31,15 @@ def read_image(job: Job, name: str, axes: str | None, nan: str) -> images.Image:
         "alpha": image.alpha is not None,
     }
     if job.wants_facts:
-        data = image.data
-        job.report.input |= {
-            "min": float(data.min()),
-            "max": float(data.max()),
-            "mean": float(data.mean(dtype=np.float64)),
-        }
+        job.report.input |= extremes(image.data)
     job.report.notes += image.assumed
     return image
+
+
+def extremes(values: np.ndarray) -> dict[str, float]:
+    """The range and mean of values, as the report has them."""
+    with np.errstate(over="ignore", invalid="ignore"):  # a mean that is no number is a fact for the report, and no more
+        return {"min": float(values.min()), "max": float(values.max()), "mean": float(values.mean(dtype=np.float64))}
 
 
 def read_kernel(job: Job, name: str, normalize: bool, plain: bool = False) -> np.ndarray:

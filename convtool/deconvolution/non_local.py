@@ -118,6 +118,11 @@ def _doubt(observation: Observation, metrics: dict[str, Any]) -> str | None:
     from convtool.deconvolution.solvers import orientation, whiteness
     from convtool.deconvolution.solvers import scene as scenes
 
+    if metrics["pilot_kept"]:
+        return (
+            "patches led away from the data, of which there are too few for this kernel: the result is that of total"
+            " variation, as --method tv gives"
+        )
     noise = metrics["noise"]
     return orientation.doubt(observation, noise) or whiteness.doubt(
         metrics["whiteness"], metrics["discrepancy"], noise / scenes.unit_of(observation)
@@ -158,7 +163,11 @@ def _solved(observation: Observation, options: Options, image: int, images: int)
         number = (image - 1) * len(parts) + len(left) + 1
         x, found = _restored(tile, level, schedule, (number, images * len(parts)))
         left.append(
-            {"discrepancy": found["left"] * grey.unit / noise if noise else 0.0, "whiteness": found["whiteness"]}
+            {
+                "discrepancy": found["left"] * grey.unit / noise if noise else 0.0,
+                "whiteness": found["whiteness"],
+                "astray": found["astray"],
+            }
         )
         return x
 
@@ -178,6 +187,7 @@ def _solved(observation: Observation, options: Options, image: int, images: int)
         "last_level": schedule.last,
         "discrepancy": math.sqrt(sum(each["discrepancy"] ** 2 for each in left) / len(left)),
         "whiteness": sum(each["whiteness"] for each in left) / len(left),
+        "pilot_kept": any(each["astray"] for each in left),
     }
     return grey.restored(x), metrics if len(parts) == 1 else metrics | {"tiles": len(parts)}
 
@@ -197,13 +207,22 @@ def _restored(
     def watch(iteration: int, change: float) -> None:
         tell(Step(iteration, schedule.rounds, change, *number))
 
+    def pilot() -> np.ndarray:  # made twice rather than kept: it is one image too many
+        return TotalVariation(scene).minimise(_PILOT_WEIGHT * level**2, _PILOT_TOL, _PILOT_LIMIT).x
+
+    def size(y: np.ndarray) -> float:
+        return math.sqrt(float(np.square(y, dtype=np.float64).sum()) / count)
+
     scene = scenes.of(observation)
-    x = TotalVariation(scene).minimise(_PILOT_WEIGHT * level**2, _PILOT_TOL, _PILOT_LIMIT).x
-    x = patch_splitting.restore(scene, x, level, schedule, watch)
-    residual = scene.masked(scene.forward(x)) - scene.data
     count = observation.y.size if scene.weights is None else max(float(scene.weights.sum(dtype=np.float64)), 1.0)
-    left = math.sqrt(float(np.square(residual, dtype=np.float64).sum()) / count)
-    return scene.leave(x), {"left": left, "whiteness": whiteness(residual, scene.weights)}
+    x = patch_splitting.restore(scene, pilot(), level, schedule, watch)
+    residual = scene.masked(scene.forward(x)) - scene.data
+    is_astray = not size(residual) <= size(scene.data) + level  # worse than no image at all
+    if is_astray:
+        x = pilot()
+        residual = scene.masked(scene.forward(x)) - scene.data
+    measured = {"left": size(residual), "whiteness": whiteness(residual, scene.weights), "astray": is_astray}
+    return scene.leave(x), measured
 
 
 def _in_grey_levels(observation: Observation) -> tuple[Observation, _GreyLevels]:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from convtool import axes as axes_
-from convtool import model
+from convtool import ranges
 from convtool.errors import DataError, SettingError, listed
 from convtool.estimation import diagnosis, evidence, smoothness
 from convtool.estimation.constrained import minimiser
@@ -154,7 +154,7 @@ def _check(settings: Settings) -> None:
 def _checked(x: np.ndarray, what: str) -> np.ndarray:
     """The array; raises DataError where it cannot be used or shows nothing."""
     try:
-        model.check_image(x)
+        ranges.check_image(x)
     except DataError as error:
         raise DataError(str(error).replace("the image", f"the {what} image", 1)) from None
     if x.min() == x.max():

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from convtool import axes as axes_
-from convtool import model
+from convtool import ranges
 from convtool.errors import DataError, SettingError
 from convtool.estimation import sources
 from convtool.estimation.estimate import KernelEstimate, centroid, rim_share, widths
@@ -99,7 +99,7 @@ def _prepared(
         is_number = isinstance(value, numbers.Real) and math.isfinite(value)
         if value is not None and not (is_number and (what == "saturation" or float(value) > 0)):
             raise SettingError(f"the {what} must be a finite number{' above 0' * (what == 'threshold')}, got {value}")
-    model.check_image(frame)
+    ranges.check_image(frame)
     letters = axes_.image_axes(frame.shape, axes)
     for letter, n in zip(letters, frame.shape, strict=True):
         if letter in "NC" and n > 1:

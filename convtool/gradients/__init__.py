@@ -34,7 +34,7 @@ import numpy as np
 
 from convtool import axes as axes_
 from convtool import boundary as boundary_
-from convtool import model
+from convtool import model, ranges
 from convtool.errors import SettingError, listed
 from convtool.gradients.engine import Block, Field, Stencil, compute
 
@@ -145,7 +145,7 @@ def direction(
 
 def _field(x: np.ndarray, axes: str | None, operator: str, boundary: str, precision: str) -> Field:
     if x.dtype.kind != "f" or x.size == 0:
-        model.check_image(x)  # floats are checked block by block
+        ranges.check_image(x)  # floats are checked block by block
     letters = axes_.image_axes(x.shape, axes)
     spatial = axes_.spatial_of(letters)
     if not spatial:

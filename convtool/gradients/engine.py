@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convtool import boundary, model, process
+from convtool import boundary, process, ranges
 from convtool.errors import DataError
 
 _BLOCK = 1 << 17  # samples of a block with its margins: with its operands it fits a core's second-level cache
@@ -181,7 +181,7 @@ class Block:
     def _check_finite(self) -> None:
         self._peak = max(-float(self._flat.min()), float(self._flat.max()))
         if not math.isfinite(self._peak):
-            model.check_image(self.field.image)
+            ranges.check_image(self.field.image)
             advice = "compute in double precision" if self.field.dtype == np.float32 else "scale the image"
             raise DataError(f"the image holds values too large for {self.field.dtype}: {advice}")
 

@@ -49,7 +49,10 @@ def settle(image: Image, nan: str) -> Image:
 
 
 def _constant(data: np.ndarray, bad: np.ndarray, nan: str) -> np.ndarray:
-    value = 0.0 if nan == "zero" else np.mean(data, where=~bad, dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = 0.0 if nan == "zero" else np.mean(data, where=~bad, dtype=np.float64)
+        if not np.isfinite(value):  # what is finite adds up to more than there are numbers for
+            value = np.sum(data / np.count_nonzero(~bad), where=~bad)
     return np.where(bad, data.dtype.type(value), data)
 
 

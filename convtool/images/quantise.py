@@ -131,7 +131,9 @@ def _store_integers(block: np.ndarray, out: np.ndarray) -> Counts:
         out[:] = block
         return Counts()
     if not (np.isfinite(block.min()) and np.isfinite(block.max())):  # a NaN is both
-        raise DataError(f"the result has NaN or infinite values, which {out.dtype} cannot hold: use --dtype float32")
+        raise DataError(
+            f"the result has NaN or infinite values, which {out.dtype} cannot hold: use --dtype float32, .tif or .npy"
+        )
     low, high = _range(out.dtype)
     rounded = np.rint(block)
     below, above = rounded < low, rounded >= high + 1  # a power of two, which every float can be, unlike `high`

@@ -54,10 +54,6 @@ _MaskOption = Annotated[
     str | None,
     typer.Option("--mask", metavar="FILE", help="Image that is 0 where pixels are no data.", show_default=False),
 ]
-_NanOption = Annotated[
-    Literal["refuse", "mask", "zero", "mean", "nearest"],
-    typer.Option("--nan", help="What to do with NaN and infinite pixels; mask: they are no data."),
-]
 _SaturationOption = Annotated[
     float | None,
     typer.Option(
@@ -109,7 +105,7 @@ def run(
     engine: options.EngineOption = "auto",
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = None,
-    nan: _NanOption = "refuse",
+    nan: options.MaskingNanOption = "refuse",
     linear: options.LinearOption = False,
 ) -> Work:
     """Undo a convolution, given its kernel.

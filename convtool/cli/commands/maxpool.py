@@ -53,8 +53,11 @@ _CeilMode = Annotated[
     bool, typer.Option("--ceil-mode", help="Keep a last window that overhangs the frame, as torch's ceil_mode.")
 ]
 _Nan = Annotated[
-    Literal["refuse", "keep", "zero", "mean", "nearest"],
-    typer.Option("--nan", help="What to do with NaN and infinite pixels; keep: NaN spreads, infinities count."),
+    str,
+    options.nan_option(
+        "What to do with NaN and infinite pixels; keep: NaN spreads, infinities count.",
+        *("refuse", "keep", "zero", "mean", "nearest"),
+    ),
 ]
 
 

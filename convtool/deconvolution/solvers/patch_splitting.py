@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from convtool.deconvolution.solvers.scene import Scene
 
 _TOL, _STEPS = 0.1, 12  # of conjugate gradients in one round, relative to the residual that it begins with
+_ASTRAY = 1e3  # times the pilot and the data, from where on x does not come back
 _REFERENCE = (6.0, 0.2)  # s and strength at which the noise in x is looked at
 _SLOPE, _STRENGTHS = 0.32, (0.13, 0.25)  # strength / (noise in x / s), and its bounds
 _SHIFTS = ((0, 0), (1, 2), (2, 1), (1, 0), (2, 2), (0, 1), (1, 1), (2, 0), (0, 2))
@@ -69,8 +70,13 @@ def restore(
     schedule: Schedule,
     watch: Callable[[int, float], None] | None = None,
 ) -> np.ndarray:
-    """x of a scene, from a pilot in its shape; `watch` is told the round and by how much x changed, relative."""
+    """x of a scene, from a pilot in its shape; `watch` is told the round and by how much x changed, relative.
+
+    Where most of the scene was not seen, errors there may grow from round to round: it then ends early, with an x that
+    explains nothing.
+    """
     x = v = pilot
+    most = _ASTRAY * (float(np.linalg.norm(pilot)) + float(np.linalg.norm(scene.data)))
     del pilot  # by then it is one image too many
     for k, level in enumerate(schedule.levels().tolist()):
         if k % schedule.regroup == 0:
@@ -79,6 +85,8 @@ def restore(
         before, x = x, fitted(scene, v, schedule.strength * (noise / level) ** 2, x)
         if watch is not None:
             watch(k + 1, _change(before, x))
+        if not float(np.linalg.norm(x)) <= most:
+            break
     return v
 
 
