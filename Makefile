@@ -202,6 +202,12 @@ regress: $(VENV)/installed  ## Run the commands on the sample images; fail when 
 	$(RUN) verify-equivariance $(S)/camera.png --chain "correlate:$(R)/first.npy,stride=2 maxpool:2" --shift 100,-20 \
 		--output-shift 100,-20; test $$? -eq 1
 	$(RUN) verify-equivariance $(S)/cell.png --operation edges --group rot90
+	# Many images: the same bytes whatever the jobs and threads, and what is there is not done again.
+	$(RUN) convolve $(S) -k gaussian:sigma=2 --reproducible --output-dir $(R)/one --jobs 1
+	$(RUN) convolve $(S) -k gaussian:sigma=2 --reproducible --output-dir $(R)/two --jobs 3 --threads 1
+	diff -r $(R)/one $(R)/two
+	$(RUN) convolve $(S) -k gaussian:sigma=2 --reproducible --output-dir $(R)/two --skip-existing --json \
+		| tail -1 | grep -q '"done": 0,'
 	@echo "regress: all results are within their tolerances"
 
 readme: $(VENV)/with-test  ## Write the commands' help into README.md.
