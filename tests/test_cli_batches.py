@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +19,10 @@ import numpy as np
 import pytest
 from command import PROGRAM, Outcome, contents, environment, refused, run, succeed
 
+from convtool.cli import progress
 from convtool.cli.batches import room
 from convtool.cli.batches.places import Task
+from convtool.cli.batches.tally import Tally
 
 RNG = np.random.default_rng(20)
 K = ("-k", "gaussian:sigma=1")
@@ -167,6 +172,7 @@ def test_the_kernel_and_the_output_folder_are_no_images_of_the_folder(scans: Pat
         (["scans", "--output-dir", "scans"], "the result of scans/a.png would replace scans/a.png, which is read"),
         (["scans", "--output-dir", "out", "--memory-limit", "many"], "--memory-limit must be a size such as 800M"),
         (["scans", "--output-dir", "out", "--memory-limit", "0"], "--memory-limit must be a size"),
+        (["scans", "--output-dir", "empty.txt"], "--output-dir empty.txt is a file: name a folder"),
         (["@-", "--files-from", "-"], "only one input can come from standard input"),
     ],
 )
@@ -402,6 +408,15 @@ def test_skip_existing_knows_the_kernel_by_its_content(scans: Path) -> None:
     assert "2 done" in batch(scans, *command).stderr
 
 
+def test_skip_existing_does_not_guess_what_standard_input_holds(scans: Path) -> None:
+    np.save(scans / "k.npy", np.ones((3, 3)) / 9)
+    command = ["convolve", "scans", "-k", "-", "--output-dir", "out"]
+    batch(scans, *command, stdin=(scans / "k.npy").read_bytes())
+    assert results(scans / "out") == ["a.png", "b.png"]
+    says = refused(scans, *command, "--skip-existing", cwd=scans, stdin=(scans / "k.npy").read_bytes())
+    assert "that of standard input is not known before: name a file" in says
+
+
 def test_records_hold_no_times_and_no_paths(scans: Path) -> None:
     batch(scans, "convolve", "scans", *K, "--output-dir", "out")
     shutil.copytree(scans / "scans", scans / "other")
@@ -437,8 +452,46 @@ def test_verbose_shows_a_table_of_what_was_measured(scans: Path) -> None:
     lines = batch(
         scans, "deconvolve", "scans", *K, "--method", "wiener", "--output-dir", "out", "-v"
     ).stderr.splitlines()
-    assert any(line.strip().startswith("condition") or "residual" in line for line in lines)
-    assert any(" to " in line and "(" in line for line in lines)
+    assert lines[0].split(maxsplit=2) == ["of", "all", "median (least to greatest)"]
+    (found,) = [line for line in lines if line.strip().startswith("relative residual")]
+    assert re.fullmatch(r" *relative residual  0\.\d+ \(0\.\d+ to 0\.\d+\)", found)
+
+
+def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    tally = Tally(200, "convolve", "1.0")
+    for number in range(3):
+        tally.add(Task(number, f"{number}.png", {"output": "x"}), None, "it is cut" if number == 1 else None)
+    monkeypatch.setattr(tally, "_since", time.monotonic() - 6)
+    with progress.Watch(tally.progress, 200, is_quiet=False) as watch:
+        watch.tick(3, "2.png")  # a moment after the beginning
+        monkeypatch.setattr(watch, "_last", time.monotonic() - 6)
+        watch.tick(3, "a\x1b[0m.png")
+        watch.tick(3)
+    err = capsys.readouterr().err
+    assert re.fullmatch(r"convtool: 3 of 200, 1 failed, 0\.[45]\d* a second, 6 min \d+ s left, a.*\.png\n", err)
+    assert err.rstrip("\n").isprintable()
+    with progress.Watch(tally.progress, 200, is_quiet=True) as watch:
+        monkeypatch.setattr(watch, "_last", 0.0)
+        watch.tick(3)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_bar_on_a_terminal(scans: Path) -> None:
+    import pty
+
+    master, slave = pty.openpty()
+    command = [*PROGRAM, "deconvolve", "scans", "-r", *K, "--method", "rl", "--output-dir", "out"]
+    process = subprocess.Popen(command, cwd=scans, env=environment(TERM="xterm"), stdout=slave, stderr=slave)
+    os.close(slave)
+    seen = b""
+    with suppress(OSError):  # which the end is, there
+        while found := os.read(master, 1 << 16):
+            seen += found
+    os.close(master)
+    assert process.wait(60) == 0
+    assert re.search(rb"\d of 4", seen)
+    assert b"4 done in" in seen
+    assert b"output rounding error" in seen  # the table
 
 
 def test_only_this_folder_was_touched(scans: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import traceback
 from contextlib import ExitStack, suppress
@@ -44,7 +45,7 @@ class Batch:
         others = [name for each in reads if (name := context.params[each]) is not None]
         self._job = job = Job(context, inputs=others, outputs=[], threads=context.params.get("threads"))
         self._asked = asked = job.asked
-        _check_streams(asked, others)
+        _check_places(asked, others)
         if not asked.image and asked.files_from is None:
             raise SettingError(NO_IMAGE)
         inputs = expanded(asked, [*others, *filter(None, [asked.report])])
@@ -160,11 +161,17 @@ class Batch:
             raise typer.Exit(1)
 
 
-def _check_streams(asked: SimpleNamespace, others: list[str]) -> None:
-    """Raises SettingError where standard input would be read twice, or standard output would hold two things."""
+def _check_places(asked: SimpleNamespace, others: list[str]) -> None:
+    """Raises SettingError where standard input would be read twice, or the output folder is none."""
     lists = [asked.files_from, *(word[1:] for word in asked.image or [] if word.startswith("@"))]
     if [*lists, *others].count(files.STDIO) > 1:
         raise SettingError("only one input can come from standard input (-): name a file for the others")
+    if asked.skip_existing and files.STDIO in others:
+        raise SettingError(
+            "--skip-existing goes by content, and that of standard input is not known before: name a file"
+        )
+    if asked.output_dir is not None and os.path.exists(asked.output_dir) and not os.path.isdir(asked.output_dir):
+        raise SettingError(f"--output-dir {asked.output_dir} is a file: name a folder, which is made if needed")
 
 
 def _set_up(job: Job) -> None:

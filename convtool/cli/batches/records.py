@@ -77,8 +77,13 @@ def folders(found: Iterable[Task]) -> set[str]:
     return every | {os.path.join(folder, FOLDER) for folder in every}
 
 
-def _content_of(name: str) -> str:
-    """The digest of a file, with those of a kernel's settings beside it; what is no file stands for itself."""
+def _content_of(name: str) -> str | None:
+    """The digest of a file, with those of a kernel's settings beside it; what is no file stands for itself.
+
+    None for standard input, which nobody knows before it is read.
+    """
+    if name == files.STDIO:
+        return None
     if not os.path.isfile(name):
         return name
     return " ".join(digest(files.read_bytes(each)) for each in [name, *sidecar.existing([name])])

@@ -70,10 +70,10 @@ class Tally:
         for note in report.notes:
             alike = self._notes.setdefault(_NUMBER.sub("#", note.replace(task.image, "#")), [note])
             alike.append(task.image)
-        for section in (report.result, report.reference, report.output):
+        for lead, section in (("", report.result), ("reference ", report.reference), ("output ", report.output)):
             for name, value in section.items():
                 if isinstance(value, int | float) and not isinstance(value, bool):
-                    self._measured.setdefault(name, []).append(float(value))
+                    self._measured.setdefault(f"{lead}{name.replace('_', ' ')}", []).append(float(value))
 
     def ready_lines(self) -> list[str]:
         """The report's lines that are next, once each."""
@@ -116,11 +116,12 @@ class Tally:
 
     def rows(self) -> list[tuple[str, str]]:
         """(label, text) of what was measured on all images: median, least and greatest."""
-        found = [(name, values) for name, values in self._measured.items() if len(values) > 1 and set(values) != {0.0}]
-        return [
-            (name.replace("_", " "), f"{_short(statistics.median(v))} ({_short(min(v))} to {_short(max(v))})")
-            for name, v in found
+        found = {name: values for name, values in self._measured.items() if min(values) < max(values)}
+        rows = [
+            (name, f"{_short(statistics.median(v))} ({_short(min(v))} to {_short(max(v))})")
+            for name, v in found.items()
         ]
+        return [("of all", "median (least to greatest)"), *rows] if rows else []
 
     def to_json(self) -> str:
         """The whole in one line."""
