@@ -128,7 +128,7 @@ def build(
         boundary=boundary,
         **windows,
         engine=engine,
-        dtype=_checked_dtype(x, kernel, precision, is_data),
+        dtype=_checked_dtype(x, kernel, precision),
         batch=x.size // (arrangement.channels * int(np.prod(arrangement.grid))),
     )
     is_cut = is_part and not keep_extension
@@ -195,20 +195,18 @@ def _joined(values: object) -> str:
     return ",".join(map(str, values)) if isinstance(values, Sequence | np.ndarray) else str(values)
 
 
-def again(built: Model, x: np.ndarray, kernel: np.ndarray, precision: str, is_data: bool) -> Model:
+def again(built: Model, x: np.ndarray, kernel: np.ndarray, precision: str) -> Model:
     """The model that `build` would make of x, out of that of another image like it; raises DataError as it would."""
     bound = ranges.check_image(x)
-    _checked_dtype(x, np.asarray(kernel), precision, is_data)
+    _checked_dtype(x, np.asarray(kernel), precision)
     return replace(built, bound=bound)
 
 
-def _checked_dtype(x: np.ndarray, kernel: np.ndarray, precision: str, is_data: bool) -> np.dtype:
-    """The computing dtype, which must hold image and kernel, and what is computed of them to undo a convolution."""
+def _checked_dtype(x: np.ndarray, kernel: np.ndarray, precision: str) -> np.dtype:
+    """The computing dtype, which must hold image and kernel."""
     dtype = working_dtype(x.dtype, precision)
     ranges.check_image_range(x, dtype)
     ranges.check_kernel_range(kernel, dtype)
-    if is_data:
-        ranges.check_scale(x, kernel, dtype)
     return dtype
 
 

@@ -107,13 +107,16 @@ def _gain(taps: np.ndarray, axis: tuple[int, ...] | None = None) -> float:
         return float(np.abs(taps.astype(np.float64, copy=False)).sum(axis=axis).max())
 
 
-def check_scale(data: np.ndarray, kernel: np.ndarray, dtype: np.dtype) -> None:
-    """Raises DataError for data, a kernel or an image that are too large or small for what is summed of them."""
+def check_scale(data: np.ndarray, kernel: np.ndarray, dtype: np.dtype, is_scaled: bool = False) -> None:
+    """Raises DataError for data, a kernel or an image that are too large or small for what is summed of them.
+
+    Squares of the data leave the dtype long before they do, unless they are scaled before.
+    """
     limits, y, tap, gain = np.finfo(dtype), _largest(data), _largest(kernel), _gain(kernel)
     with np.errstate(over="ignore"):
         x = np.float64(y) / np.float64(tap) if tap else 0.0
-    held = float(limits.tiny) * _TAIL, float(limits.max) / _GAIN
-    sizes = ("data hold up to", y, _SCALES[dtype.name]), ("image would hold up to", x, held)
+    held = float(limits.tiny) * _TAIL, float(limits.max) / (_TAIL if is_scaled else _GAIN)
+    sizes = ("data hold up to", y, held if is_scaled else _SCALES[dtype.name]), ("image would hold up to", x, held)
     for what, size, (least, most) in (*sizes, ("kernel's taps add up to", gain, (0.0, held[1]))):
         if size and not least < size < most:
             advice = "compute in double precision" if dtype == np.float32 else "scale data and kernel"

@@ -44,7 +44,7 @@ def _kept_model(job: Job, axes: str, x: np.ndarray, kernel: np.ndarray, settings
         return model.build(x, kernel, axes=axes, **settings)
     key = (axes, x.shape, x.dtype, id(kernel), tuple(sorted(settings.items())))
     built = job.kept.of_shape(("model", *key), lambda: model.build(x, kernel, axes=axes, **settings))
-    return model.again(built, x, kernel, settings["precision"], settings["is_data"])
+    return model.again(built, x, kernel, settings["precision"])
 
 
 def describe_kernel(job: Job, operator: Convolution) -> conditioning.Conditioning | None:

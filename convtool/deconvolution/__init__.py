@@ -8,7 +8,8 @@ A method is a module with
 and knows nothing of axes, files or the command line. It states the operators it can invert by what it asks of them (a
 `spectrum`, or `forward` and `adjoint` alone). A method for one boundary alone names it as `AUTO_BOUNDARY`: what
 boundary "auto" means for it. For the others the data are tested (`solvers.surroundings`). One that solves large dense
-systems, which are worth the threads of BLAS, says `IS_DENSE = True`; those of the others get in each other's way.
+systems, which are worth the threads of BLAS, says `IS_DENSE = True`; those of the others get in each other's way. One
+that scales the data before it sums their squares, and so takes data of nearly any size, says `SCALES_ITSELF = True`.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def settled_boundary(
 
     Without `is_heard` data are not tested only to say something. Raises SettingError where they cannot be tested.
     """
-    from convtool import model, observation
+    from convtool import model, observation, ranges
 
     boundary = settings["boundary"]
     observation.check_boundary(boundary)
@@ -152,6 +153,7 @@ def settled_boundary(
     if boundary != observation.AUTO and not is_heard:
         return boundary, ()
     built = model.build(y, kernel, is_data=True, **(settings | {"boundary": "periodic"}))
+    ranges.check_scale(y, built.operator.kernel.taps, built.operator.dtype)
     data = built.arrangement.canonical(y)  # as they are stored: only some of their lines are looked at
     if boundary == "periodic" and not _may_jump(data):
         return boundary, ()
@@ -190,11 +192,13 @@ def _found(built: Model, data: np.ndarray) -> Surroundings:
 
 def solve(built: Model, observation: Observation, method: Any) -> Solution:
     """The solution for an observation with a model, its arrays views in the data's order of axes; see `deconvolve`."""
-    from convtool import blas
+    from convtool import blas, ranges
     from convtool.deconvolution.solvers.trust import residuals, rounding_told
 
     name, options = _resolved(method)
     module = methods.load(name)
+    is_scaled = getattr(module, "SCALES_ITSELF", False)
+    ranges.check_scale(observation.y, built.operator.kernel.taps, built.operator.dtype, is_scaled)
     with nullcontext() if getattr(module, "IS_DENSE", False) else blas.single_threaded():
         estimate = module.solve(observation, options)
     measured, told = rounding_told(estimate, observation, name)
