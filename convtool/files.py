@@ -130,7 +130,9 @@ def _check_folder(target: str) -> None:
     if not os.path.isdir(folder):
         raise FileError(f"cannot write {target}: there is no folder {folder}: create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise FileError(f"cannot write {target}: the folder {folder} is not writable: choose another -o")
+        read_only = os.statvfs(folder).f_flag & os.ST_RDONLY if hasattr(os, "statvfs") else 0
+        cause = OSError(errno.EROFS, os.strerror(errno.EROFS)) if read_only else None
+        raise FileError(f"cannot write {target}: the folder {folder} is not writable: choose another -o") from cause
 
 
 def beside(source: str, word: str, suffix: str) -> str:
@@ -203,8 +205,7 @@ class Staging:
     ) -> None:
         try:
             if error is None:
-                with committing:
-                    self._commit()
+                self._commit()
             elif isinstance(error, OSError):
                 raise error
         except OSError as failure:
@@ -224,9 +225,10 @@ class Staging:
         for pending in self._pending:
             if pending.temporary is None:
                 _send(pending)  # a reader that has gone away must not leave the other files behind
-        for pending in self._pending:
-            if pending.temporary is not None:
-                pending.temporary.replace(pending.path)
+        with committing:
+            for pending in self._pending:
+                if pending.temporary is not None:
+                    pending.temporary.replace(pending.path)
 
     def _discard(self) -> None:
         for pending in self._pending:
@@ -248,14 +250,14 @@ def _send(pending: _Pending) -> None:
         if pending.path == STDIO:
             if sys.stdout is None:
                 raise FileError("cannot write standard output: it is closed")
-            _write_all(sys.stdout.buffer, content)
+            write_all(sys.stdout.buffer, content)
             sys.stdout.buffer.flush()
             return
         with open(pending.path, "wb") as stream:
-            _write_all(stream, content)
+            write_all(stream, content)
 
 
-def _write_all(stream: IO[bytes], content: memoryview) -> None:
+def write_all(stream: IO[bytes], content: memoryview) -> None:
     """Write everything: an unbuffered stream (PYTHONUNBUFFERED) takes as much at a time as it likes."""
     sent = 0
     while sent < len(content):

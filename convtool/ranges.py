@@ -115,6 +115,7 @@ def check_scale(data: np.ndarray, kernel: np.ndarray, dtype: np.dtype, is_scaled
     limits, y, tap, gain = np.finfo(dtype), _largest(data), _largest(kernel), _gain(kernel)
     with np.errstate(over="ignore"):
         x = np.float64(y) / np.float64(tap) if tap else 0.0
+    is_scaled = is_scaled and dtype == np.float32  # what is measured of it is summed in double precision
     held = float(limits.tiny) * _TAIL, float(limits.max) / (_TAIL if is_scaled else _GAIN)
     sizes = ("data hold up to", y, held if is_scaled else _SCALES[dtype.name]), ("image would hold up to", x, held)
     for what, size, (least, most) in (*sizes, ("kernel's taps add up to", gain, (0.0, held[1]))):

@@ -18,6 +18,7 @@ with suppress(ImportError):  # Windows
     import fcntl
 
 committing = threading.RLock()  # held while results appear, and for good once all work is abandoned
+_PATIENCE = 2.0  # seconds
 _NAME = re.compile(r"\.[0-9a-f]{16}\.tmp")
 _names: set[str] = set()  # those that this process has now
 
@@ -61,7 +62,7 @@ class Temporary:
 
 def abandon() -> None:
     """Remove all that is half written; no other thread's results appear from now on. The process must end now."""
-    committing.acquire()
+    committing.acquire(timeout=_PATIENCE)  # a disk that hangs holds it, and the process must end
     for name in list(_names):
         with suppress(OSError):
             _remove(name)

@@ -185,6 +185,51 @@ def test_what_makes_no_sense_is_refused_before_any_work(scans: Path, arguments: 
     assert tree(scans) == before
 
 
+def test_nothing_that_is_read_or_written_is_replaced_by_something_else(scans: Path) -> None:
+    (scans / "list.png").write_text("scans/a.png\nscans/b.png\n")
+    rl = ["deconvolve", "--method", "rl", "--set", "iterations=1", "--set", "snapshots=1"]
+    shutil.copy(scans / "scans/a.png", scans / "scans/b.it001.png")
+    for arguments, says in (
+        (["edges", "scans", "--output-dir", "out", "--report", "scans/a.png"], "the report would replace scans/a.png"),
+        (["edges", "@list.png", "--output-dir", "out", "--report", "list.png"], "the report would replace list.png"),
+        (["edges", "scans", "--output-dir", "out", "--report", "out/b.png"], "there is no folder"),
+        (["edges", "--files-from", "list.png", "--output-dir", ".", "--output-name", "list.png"], "one name for 2"),
+    ):
+        before = tree(scans)
+        assert says in refused(scans, *arguments, cwd=scans)
+        assert tree(scans) == before
+    (scans / "one.png").write_text("scans/a.png\n")
+    says = refused(
+        scans, "edges", "--files-from", "one.png", "--output-dir", ".", "--output-name", "one.png", cwd=scans
+    )
+    assert "the result of scans/a.png would replace one.png, which is read" in says
+    (scans / "out").mkdir()
+    for report in ("out/b.png", "out/.convtool/b.png.json"):
+        (scans / report).parent.mkdir(exist_ok=True)
+        assert "the report would replace" in refused(
+            scans, "edges", "scans", "--output-dir", "out", "--report", report, cwd=scans
+        )
+    outcome = batch(scans, *rl, "scans", *K, "--output-dir", "out", status=1)
+    assert "the snapshot out/b.it001.png would replace another image or result" in outcome.stderr
+    assert results(scans / "out") == ["a.it001.png", "a.png", "b.it001.it001.png", "b.it001.png"]
+
+
+def test_results_of_the_same_batch_are_not_taken_for_images(scans: Path) -> None:
+    for arguments in (
+        ["scans/*.png"],
+        ["scans/**/*.png", "--output-dir", "scans/deep/out"],
+        ["scans", "--output-dir", "scans", "--output-name", "{stem}_soft{suffix}"],
+    ):
+        first = batch(scans, "convolve", *arguments, *K, "--skip-existing")
+        again = batch(scans, "convolve", *arguments, *K, "--skip-existing")
+        done = int(first.stderr.partition(" done")[0].rpartition(" ")[2])
+        assert f"convtool: {done} skipped" in again.stderr
+    photo(scans / "mine/a.png")
+    photo(scans / "mine/a.convolved.png")  # not of ours
+    says = refused(scans, "convolve", "mine/*.png", *K, cwd=scans)
+    assert "the result of mine/a.png would replace mine/a.convolved.png, which is read" in says
+
+
 # Where results go -----------------------------------------------------------------------------------------------------
 
 
@@ -415,6 +460,26 @@ def test_skip_existing_does_not_guess_what_standard_input_holds(scans: Path) -> 
     assert results(scans / "out") == ["a.png", "b.png"]
     says = refused(scans, *command, "--skip-existing", cwd=scans, stdin=(scans / "k.npy").read_bytes())
     assert "that of standard input is not known before: name a file" in says
+    os.mkfifo(scans / "pipe")
+    assert "that of pipe is not known" in refused(
+        scans, "convolve", "scans", "-k", "pipe", "--output-dir", "out", "--skip-existing", cwd=scans
+    )
+
+
+def test_skip_existing_misses_lost_snapshots(scans: Path) -> None:
+    command = ["deconvolve", "scans", *K, "--method", "rl", "--set", "iterations=2", "--set", "snapshots=1"]
+    command += ["--output-dir", "out", "--skip-existing"]
+    batch(scans, *command)
+    assert "2 skipped" in batch(scans, *command).stderr
+    (scans / "out/a.it001.png").unlink()
+    assert "1 done, 1 skipped" in batch(scans, *command).stderr
+    assert (scans / "out/a.it001.png").exists()
+
+
+def test_names_as_long_as_the_system_allows(tmp_path: Path) -> None:
+    photo(tmp_path / "in" / f"{'x' * 250}.png")
+    batch(tmp_path, "convolve", "in", *K, "--output-dir", "out")
+    assert "1 skipped" in batch(tmp_path, "convolve", "in", *K, "--output-dir", "out", "--skip-existing").stderr
 
 
 def test_records_hold_no_times_and_no_paths(scans: Path) -> None:
@@ -480,6 +545,8 @@ def test_a_bar_on_a_terminal(scans: Path) -> None:
     import pty
 
     master, slave = pty.openpty()
+    for number in range(8):
+        photo(scans / f"scans/large{number}.png", (400, 300, 3))
     command = [*PROGRAM, "deconvolve", "scans", "-r", *K, "--method", "rl", "--output-dir", "out"]
     process = subprocess.Popen(command, cwd=scans, env=environment(TERM="xterm"), stdout=slave, stderr=slave)
     os.close(slave)
@@ -489,8 +556,8 @@ def test_a_bar_on_a_terminal(scans: Path) -> None:
             seen += found
     os.close(master)
     assert process.wait(60) == 0
-    assert re.search(rb"\d of 4", seen)
-    assert b"4 done in" in seen
+    assert re.search(rb"\d of 12", seen)
+    assert b"12 done in" in seen
     assert b"output rounding error" in seen  # the table
 
 

@@ -59,7 +59,8 @@ def describe_kernel(job: Job, operator: Convolution) -> conditioning.Conditionin
             "the kernel's condition number was not computed: it takes a decomposition at every frequency"
         )
         return None
-    facts = job.kept.of_shape(("conditioning", id(operator)), lambda: conditioning.of(operator))
+    # With the operator, so that no other has its id as long as this is kept.
+    _, facts = job.kept.of_shape(("conditioning", id(operator)), lambda: (operator, conditioning.of(operator)))
     job.report.kernel |= {
         "operator_norm": facts.norm,
         "condition": math.inf if facts.condition is None else facts.condition,

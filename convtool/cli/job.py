@@ -43,6 +43,7 @@ class Job:
     ----------
     asked: the command's parameters; in a batch, with the names that are this image's
     kept: what was read or made for other images already
+    reserved: in a batch, the files that are read, or results, of any image
     raw: the image file's content, where it was read to know it again
     staged: what is to be done once the results are staged
     """
@@ -58,6 +59,7 @@ class Job:
         self.context, self.asked = context, SimpleNamespace(**context.params)
         self.kept = Kept(is_batch=False)
         self.raw: bytes | None = None
+        self.reserved: frozenset[str] = frozenset()
         self.staged: Callable[[files.Staging], None] | None = None
         self.quiet, verbose = context.params["quiet"], context.params["verbose"]
         self.no_clobber = context.params.get("no_clobber", False)

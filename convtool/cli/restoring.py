@@ -106,6 +106,8 @@ def _snapshot(job: Job, target: str, count: int) -> str:
         raise SettingError("snapshots are files beside the result: name a file for it (-o FILE)")
     stem, suffix = os.path.splitext(target)
     name = f"{stem}.it{count:03d}{suffix}"
+    if os.path.realpath(name) in job.reserved:
+        raise SettingError(f"the snapshot {name} would replace another image or result: choose another --output-name")
     files.check_target(name, job.inputs, not job.no_clobber)
     return name
 

@@ -16,7 +16,7 @@ import convtool
 from convtool import blas, files, process, temporaries
 from convtool.cli.batches import NO_IMAGE, places, records, room
 from convtool.cli.batches.crew import Crew, Done, first_interrupt
-from convtool.cli.batches.names import expanded
+from convtool.cli.batches.names import Input, expanded
 from convtool.cli.batches.places import Task
 from convtool.cli.batches.tally import FAILED, Tally, reason
 from convtool.cli.job import Job
@@ -48,15 +48,27 @@ class Batch:
         _check_places(asked, others)
         if not asked.image and asked.files_from is None:
             raise SettingError(NO_IMAGE)
-        inputs = expanded(asked, [*others, *filter(None, [asked.report])])
-        self._tasks = places.tasks(inputs, asked, self._command, word, writes)
-        places.check(self._tasks, [*others, *filter(None, [asked.report])])
+        others += _lists(asked)
+        self._tasks = self._planned(expanded(asked, others), others, word, writes)
         self._limit = room.limit(asked.memory_limit)
         self._records = records.Records(asked, self._command, reads, writes)
         self._tally = Tally(len(self._tasks), self._command, convtool.__version__)
         self._reports: dict[int, Report] = {}
         self._is_ended = False
         _set_up(job)
+
+    def _planned(self, inputs: list[Input], others: list[str], word: str, writes: tuple[str, ...]) -> list[Task]:
+        """What is to be done, once it is sure that nothing which is read, or written, is replaced."""
+        asked = self._asked
+        plan = functools.partial(places.tasks, asked=asked, command=self._command, word=word, writes=writes)
+        left = places.without_results(inputs, plan(inputs), lambda name: os.path.isfile(records.name_of(name)))
+        found = plan(left)
+        places.check(found, others)
+        if asked.report is not None:
+            names = [records.name_of(task.output) for task in found]
+            places.check_report(asked.report, found, others, names)
+        self._job.reserved = places.reserved(found, others)
+        return found
 
     def run(self) -> None:
         """Do it; raises typer.Exit with the status unless every image is done."""
@@ -76,7 +88,8 @@ class Batch:
                     self._write(self._tally.ready_lines(), stream)
                     watch.tick(self._tally.ended, done.task.image)
             except Exception:
-                crew.drain()
+                for done in crew.drain():
+                    self._end(done, crew)
                 raise
             except BaseException:  # the process is to end, whatever the threads do
                 temporaries.abandon()
@@ -108,7 +121,8 @@ class Batch:
     def _stage_record(self, task: Task, digest: str, staging: files.Staging) -> None:
         name = records.name_of(task.output)
         places.prepare(name)
-        staging.open(name).write(self._records.text(task, digest, staging.digests()).encode())
+        text = self._records.text(task, digest, staging.digests())
+        staging.open(name).write(text.encode())
 
     def _end(self, done: Done, crew: Crew) -> None:
         """Take note of how an image's work has ended."""
@@ -143,7 +157,7 @@ class Batch:
             say(f"failed: {told}")
         if self._asked.as_json:
             with suppress(OSError, ValueError):
-                print(self._tally.to_json(), end="", flush=True)
+                print(self._tally.to_json(not self._asked.reproducible), end="", flush=True)
         if quiet:
             return
         if self._job.is_shown:
@@ -163,15 +177,20 @@ class Batch:
 
 def _check_places(asked: SimpleNamespace, others: list[str]) -> None:
     """Raises SettingError where standard input would be read twice, or the output folder is none."""
-    lists = [asked.files_from, *(word[1:] for word in asked.image or [] if word.startswith("@"))]
-    if [*lists, *others].count(files.STDIO) > 1:
+    if [*_lists(asked), *others].count(files.STDIO) > 1:
         raise SettingError("only one input can come from standard input (-): name a file for the others")
-    if asked.skip_existing and files.STDIO in others:
-        raise SettingError(
-            "--skip-existing goes by content, and that of standard input is not known before: name a file"
-        )
+    streams = [name for name in others if records.is_stream(name)]
+    if asked.skip_existing and streams:
+        name = "standard input" if streams[0] == files.STDIO else streams[0]
+        raise SettingError(f"--skip-existing goes by content, that of {name} is not known before: name a file")
     if asked.output_dir is not None and os.path.exists(asked.output_dir) and not os.path.isdir(asked.output_dir):
         raise SettingError(f"--output-dir {asked.output_dir} is a file: name a folder, which is made if needed")
+
+
+def _lists(asked: SimpleNamespace) -> list[str]:
+    """The lists that names are read from."""
+    words = [word[1:] for word in asked.image or [] if word.startswith("@")]
+    return words if asked.files_from is None else [asked.files_from, *words]
 
 
 def _set_up(job: Job) -> None:
@@ -205,6 +224,7 @@ def _opened(name: str) -> IO[bytes]:
 def _write_line(stream: IO[bytes], line: str, name: str) -> None:
     """A whole line, or an error: what was written before stays."""
     try:
-        stream.write(line.encode(errors="backslashreplace"))
+        with memoryview(line.encode(errors="backslashreplace")) as content:
+            files.write_all(stream, content)
     except OSError as error:
         raise files.unwritable(name, error) from error

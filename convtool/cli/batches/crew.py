@@ -73,10 +73,12 @@ class Crew:
                 self._tasks.put(None)
             process.policy.sharing = 1
 
-    def drain(self) -> None:
-        """Wait for the tasks in hand, whatever becomes of them; no other begins."""
+    def drain(self) -> Iterator[Done]:
+        """The tasks in hand, once they have ended; no other begins."""
         while self._hands:
-            del self._hands[self._done.get().task.number]
+            done = self._next(lambda: None)
+            del self._hands[done.task.number]
+            yield done
 
     def _begin(self, waiting: deque[Task]) -> Iterator[Done]:
         """Put tasks in hand while there is room; those that never will have it are done with."""
@@ -87,11 +89,11 @@ class Crew:
             elif needed + sum(self._hands.values()) > self._limit:
                 return
             else:
+                if len(self._threads) <= len(self._hands):
+                    self._recruit()
                 task = waiting.popleft()
                 self._hands[task.number] = needed
                 self._share()
-                if len(self._threads) < len(self._hands):
-                    self._recruit()
                 self._tasks.put(task)
 
     def _too_large(self, needed: int) -> DataError:
@@ -119,7 +121,15 @@ class Crew:
                 self._work(task)
             except BaseException as raised:  # whatever it is, who waits for the task must hear of it
                 error = raised
-            self._done.put(Done(task, error, time.perf_counter() - start))
+            self._report(task, error, start)
+
+    def _report(self, task: Task, error: BaseException | None, start: float) -> None:
+        while True:
+            try:
+                self._done.put(Done(task, error, time.perf_counter() - start))
+                return
+            except MemoryError:  # others will give some back; who waits must hear of it
+                time.sleep(_TICK)
 
     def _next(self, tick: Callable[[], None]) -> Done:
         while True:

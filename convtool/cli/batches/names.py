@@ -26,10 +26,12 @@ from convtool.images.formats import READ
 
 @dataclass(frozen=True)
 class Input:
-    """An image by its name, and the folder below the one that was named in which it lies."""
+    """An image by its name, the folder below the one that was named in which it lies, and whether it was found there
+    or like a pattern, not named itself."""
 
     name: str
     below: str = ""
+    is_found: bool = False
 
 
 def expanded(asked: SimpleNamespace, others: list[str]) -> list[Input]:
@@ -60,7 +62,7 @@ def _meant(word: str, asked: SimpleNamespace, others: list[str]) -> Iterator[Inp
             raise SettingError(f"the results of the folder {word} need a folder of their own: say --output-dir DIR")
         yield from _in_folder(word, asked, others)
     elif is_pattern(word):
-        yield from _matching(word)
+        yield from _matching(word, asked.output_dir)
     else:
         yield Input(word)
 
@@ -73,11 +75,14 @@ def _listed(source: str, null: bool) -> Iterator[Input]:
     yield from (Input("./-" if name == files.STDIO else name) for name in found)
 
 
-def _matching(pattern: str) -> Iterator[Input]:
+def _matching(pattern: str, output_dir: str | None) -> Iterator[Input]:
     found = sorted(name for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name))
+    if output_dir is not None:
+        results = os.path.join(os.path.realpath(output_dir), "")
+        found = [name for name in found if not os.path.realpath(name).startswith(results)]
     if not found:
         raise FileError(f"no file is named like {pattern}: is the pattern right?")
-    yield from map(Input, found)
+    yield from (Input(name, is_found=True) for name in found)
 
 
 def _in_folder(folder: str, asked: SimpleNamespace, others: list[str]) -> Iterator[Input]:
@@ -100,7 +105,7 @@ def _walk(top: str, folder: str, is_recursive: bool, known: set[tuple[int, int] 
     for entry in shown:
         is_image = os.path.splitext(entry.name)[1].lower() in READ
         if is_image and (entry.is_file() or entry.is_symlink()) and _identity(entry.path) not in known:
-            yield Input(entry.path, "" if below == "." else below)
+            yield Input(entry.path, "" if below == "." else below, is_found=True)
     for entry in shown:
         if is_recursive and entry.is_dir(follow_symlinks=False) and _identity(entry.path) not in known:
             yield from _walk(top, entry.path, is_recursive, known)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -59,6 +59,22 @@ def tasks(inputs: list[Input], asked: SimpleNamespace, command: str, word: str, 
     return found
 
 
+def without_results(inputs: list[Input], planned: list[Task], is_recorded: Callable[[str], bool]) -> list[Input]:
+    """The inputs without those that were found beside the others, and are what a batch like this has made of them."""
+    results = {os.path.realpath(task.output) for task in planned}
+    return [
+        each
+        for each in inputs
+        if not (each.is_found and os.path.realpath(each.name) in results and is_recorded(each.name))
+    ]
+
+
+def reserved(found: list[Task], others: Iterable[str]) -> frozenset[str]:
+    """All files that a batch reads or writes by name, as they are on the disk; what else is written is none of them."""
+    names = {*others, *(task.image for task in found), *(name for task in found for name in task.results.values())}
+    return frozenset(map(os.path.realpath, names))
+
+
 def check(found: list[Task], others: Iterable[str]) -> None:
     """Raises SettingError where two results would be one file, or a result would replace what is read."""
     taken: dict[str, str] = {}
@@ -66,10 +82,7 @@ def check(found: list[Task], others: Iterable[str]) -> None:
         for target in task.results.values():
             first = taken.setdefault(os.path.realpath(target), task.image)
             if first is not task.image or list(task.results.values()).count(target) > 1:
-                raise SettingError(
-                    f"two results would go to {target}: those of {first} and {task.image}: tell them apart with"
-                    " --output-name, such as '{parent}_{stem}{suffix}', or name their folder with --recursive"
-                )
+                raise SettingError(f"two results would go to {target}: {_tell_apart(first, task.image)}")
     for name in (*others, *(task.image for task in found)):
         image = taken.get(os.path.realpath(name))
         if image is not None and os.path.exists(name):
@@ -77,6 +90,23 @@ def check(found: list[Task], others: Iterable[str]) -> None:
                 f"the result of {image} would replace {name}, which is read: choose another --output-dir or"
                 " --output-name"
             )
+
+
+def check_report(report: str, found: list[Task], others: Iterable[str], records: Iterable[str]) -> None:
+    """Raises SettingError where a report would replace what is read or written."""
+    if os.path.exists(report) and not os.path.isfile(report):
+        return  # a device or a pipe
+    if os.path.realpath(report) in reserved(found, [*others, *records]):
+        raise SettingError(f"the report would replace {report}, which is read or written here: name another --report")
+
+
+def _tell_apart(first: str, second: str) -> str:
+    if os.path.realpath(first) == os.path.realpath(second):
+        return f"{first} and {second} are one file: name it once"
+    return (
+        f"those of {first} and {second}: tell them apart with --output-name, such as '{{parent}}_{{stem}}{{suffix}}',"
+        " or name their folder with --recursive"
+    )
 
 
 def _check_template(template: str, option: str, count: int) -> None:
@@ -88,7 +118,9 @@ def _check_template(template: str, option: str, count: int) -> None:
     strange = [name for name, more in fields if name not in _FIELDS or any(more)]
     if strange:
         known = ", ".join(f"{{{name}}}" for name in _FIELDS)
-        raise SettingError(f"{option} has the field {{{strange[0]}}}, expected {known}: use one such as {example}")
+        raise SettingError(
+            f"{option} has the field {{{strange[0]}}}, expected {known} as they are: use one such as {example}"
+        )
     parts = template.split("/")
     if template.startswith("/") or ".." in parts or parts[-1] in ("", "."):
         raise SettingError(f"{option} '{template}' leads elsewhere: it must be a file's name below the output folder")

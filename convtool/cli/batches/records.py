@@ -6,7 +6,7 @@ The record of `DIR/NAME` is `DIR/.convtool/NAME.json`, written with it in every 
     convtool, command, settings    what made it: the version, the command and its parameters that matter to the result
     reads      SHA-256 of each other file that was read, such as the kernel, or a kernel's expression as it is
     image      SHA-256 of the image file
-    results    SHA-256 of the result, and of the files that were written with it
+    results    SHA-256 of the result, and of the files that were written with it, by their options or their names
 
 It holds no times and no paths, so that two runs that do the same write the same. A result is left be where all of it
 is as it would be now, the files' contents included.
@@ -28,6 +28,7 @@ from convtool.errors import ConvtoolError
 
 FOLDER = ".convtool"
 _FORMAT = 1
+_LONGEST = 240  # bytes of a name, to which an ending is put
 _KEY = "convtool_result"
 _NO_MATTER = {"image", "output", "output_dir", "output_name", "recursive", "files_from", "null", "skip_existing"}
 _NO_MATTER |= {"on_error", "jobs", "memory_limit", "as_json", "report", "quiet", "verbose", "no_clobber", "max_pixels"}
@@ -36,7 +37,10 @@ _NO_MATTER |= {"threads"}
 
 def name_of(target: str) -> str:
     """The record's file name."""
-    return os.path.join(os.path.dirname(target), FOLDER, f"{os.path.basename(target)}.json")
+    name = os.path.basename(target)
+    if len(os.fsencode(name)) > _LONGEST:
+        name = digest(os.fsencode(name))
+    return os.path.join(os.path.dirname(target), FOLDER, f"{name}.json")
 
 
 class Records:
@@ -57,14 +61,18 @@ class Records:
         """Whether the results of an image with this digest are there as they would be now."""
         try:
             found = json.loads(files.read_bytes(name_of(task.output)))
-            results = {name: digest(files.read_bytes(target)) for name, target in task.results.items()}
-        except (ConvtoolError, ValueError, RecursionError):
+            folder = os.path.dirname(task.output)
+            more = {name: os.path.join(folder, os.path.basename(name)) for name in found["results"]}
+            results = {name: digest(files.read_bytes(target)) for name, target in {**more, **task.results}.items()}
+        except (ConvtoolError, ValueError, TypeError, KeyError, RecursionError):
             return False
         return bool(found == self._record(image, results))
 
     def text(self, task: Task, image: str, digests: dict[str, str]) -> str:
         """The record of an image with this digest, whose results have those, by their files."""
-        record = self._record(image, {name: digests[target] for name, target in task.results.items()})
+        names = {target: name for name, target in task.results.items()}
+        found = {names.get(target, os.path.basename(target)): digests[target] for target in digests}
+        record = self._record(image, found)
         return json.dumps(record, indent=2, sort_keys=True) + "\n"
 
     def _record(self, image: str, results: dict[str, str]) -> dict[str, Any]:
@@ -80,13 +88,18 @@ def folders(found: Iterable[Task]) -> set[str]:
 def _content_of(name: str) -> str | None:
     """The digest of a file, with those of a kernel's settings beside it; what is no file stands for itself.
 
-    None for standard input, which nobody knows before it is read.
+    None for a stream, which nobody knows before it is read.
     """
-    if name == files.STDIO:
+    if is_stream(name):
         return None
     if not os.path.isfile(name):
         return name
     return " ".join(digest(files.read_bytes(each)) for each in [name, *sidecar.existing([name])])
+
+
+def is_stream(name: str) -> bool:
+    """Whether a name is that of standard input, a pipe or a device."""
+    return name == files.STDIO or (os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name))
 
 
 def digest(raw: bytes) -> str:

@@ -15,8 +15,9 @@ _SHARE = 0.75  # of the memory that is free
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 # Bytes for each value of an 8-bit image at the peak, a little more than was measured; the tests measure them again.
 _BYTES = {"convolve": 16, "correlate": 16, "edges": 12, "maxpool": 8, "local": 16}
-_BYTES |= {"auto": 108, "pinv": 20, "tikhonov": 66, "wiener": 66, "rl": 108, "tv": 48, "non-local": 48}
+_BYTES |= {"auto": 108, "pinv": 20, "tikhonov": 80, "wiener": 80, "rl": 108, "tv": 48, "non-local": 48}
 _BYTES |= {"least-squares": 84}
+_UNKNOWN = 128  # for methods that came later
 _MORE = 20  # for decoding to linear light, and for figures on the kernel
 _LEAST = 256 << 20  # to begin with: with less, a library that is loaded may wait for memory for ever
 _FIXED = 16 << 20  # of a thread, and of what libraries keep
@@ -46,7 +47,7 @@ def needed(task: Task, asked: SimpleNamespace, command: str, has_facts: bool = F
         size = os.path.getsize(task.image)
     except OSError:  # which is said when it is read
         return 0
-    each = _BYTES[getattr(asked, "method", command)]
+    each = _BYTES.get(getattr(asked, "method", command), _UNKNOWN)
     each += _MORE * (getattr(asked, "linear", False) + has_facts)
     values, width = values_of(task.image)
     is_double = getattr(asked, "precision", "auto") == "double" or width > 2

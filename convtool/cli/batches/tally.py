@@ -29,7 +29,7 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.failures: list[tuple[str, str]] = []
         self.is_bug = False
-        self._notes: dict[str, list[str]] = {}
+        self._notes: dict[str, tuple[str, str, int]] = {}
         self._measured: dict[str, list[float]] = {}
         self._since = time.monotonic()
         self._lines: dict[int, tuple[str, Task, Report | None]] = {}
@@ -68,8 +68,9 @@ class Tally:
 
     def _take_up(self, task: Task, report: Report) -> None:
         for note in report.notes:
-            alike = self._notes.setdefault(_NUMBER.sub("#", note.replace(task.image, "#")), [note])
-            alike.append(task.image)
+            kind = _NUMBER.sub("#", note.replace(task.image, "#"))
+            first, image, others = self._notes.get(kind, (note, task.image, -1))
+            self._notes[kind] = first, image, others + 1
         for lead, section in (("", report.result), ("reference ", report.reference), ("output ", report.output)):
             for name, value in section.items():
                 if isinstance(value, int | float) and not isinstance(value, bool):
@@ -104,15 +105,15 @@ class Tally:
     def notes(self) -> list[str]:
         """What the reports say, once each."""
         return [
-            (note if first in note else f"{first}: {note}") + _others(len(more))
-            for note, first, *more in self._notes.values()
+            (note if image in note else f"{image}: {note}") + _others(count)
+            for note, image, count in self._notes.values()
         ]
 
     def told_failures(self) -> list[str]:
         """The first failures, each with its reason, and how many there are beside."""
         more = len(self.failures) - _MOST_FAILURES
         told = [why if name in why else f"{name}: {why}" for name, why in self.failures[:_MOST_FAILURES]]
-        return told + ([f"and {more} more, which --report lists"] if more > 0 else [])
+        return told + ([f"and {more} more, which --report FILE lists"] if more > 0 else [])
 
     def rows(self) -> list[tuple[str, str]]:
         """(label, text) of what was measured on all images: median, least and greatest."""
@@ -123,10 +124,11 @@ class Tally:
         ]
         return [("of all", "median (least to greatest)"), *rows] if rows else []
 
-    def to_json(self) -> str:
+    def to_json(self, with_times: bool = True) -> str:
         """The whole in one line."""
         counts = {name.replace(" ", "_"): self.counts[name] for name in (DONE, SKIPPED, FAILED)}
-        content = {**self._head, "status": "ended", "images": self.total, **counts, "seconds": round(self.seconds, 3)}
+        content = {**self._head, "status": "ended", "images": self.total, **counts}
+        content |= {"seconds": round(self.seconds, 3)} if with_times else {}
         return json_text({**content, LEFT.replace(" ", "_"): self.total - self.ended})
 
 

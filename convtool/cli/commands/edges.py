@@ -77,6 +77,8 @@ def _work(job: Job) -> None:
     from convtool.cli.writing import Destination, target_of, write_image
 
     asked, to = job.asked, Destination.of(job.asked)
+    for option in ("direction", "components"):  # of a batch by the names that they have now
+        _check_holds_floats(f"--{option}", getattr(asked, option))
     source = read_image(job, asked.image, asked.axes, asked.nan)
     target = target_of(job, source, "edges", to)
     x = light(source.data, asked.linear, asked.precision)
@@ -102,7 +104,7 @@ def _check_holds_floats(option: str, file: str | None) -> None:
     """Raises SettingError for a file of a format that holds no negative numbers."""
     from convtool.images.formats import output_format
 
-    if file and output_format(file, None) in ("png", "jpeg"):
+    if file and "{" not in file and output_format(file, None) in ("png", "jpeg"):
         raise SettingError(f"{option} has signed numbers, which {file} cannot hold: name a .tif or .npy file")
 
 

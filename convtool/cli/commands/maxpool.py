@@ -102,6 +102,7 @@ def _work(sides: int | tuple[int, ...], settings: dict[str, Any], job: Job) -> N
     from convtool.pooling import geometry
 
     op, indices, to = job.asked.op, job.asked.indices, Destination.of(job.asked)
+    _check_indices(indices, op)  # of a batch by the name that it has now
     source = _read(job, job.asked.image, job.asked.axes, job.asked.nan)
     target = target_of(job, source, "pooled", to)
     places = None
@@ -163,7 +164,7 @@ def _stride(text: str) -> str | int | tuple[int, ...]:
 def _check_indices(indices: str | None, op: str) -> None:
     if indices is not None and op != "max":
         raise SettingError(f"--indices are those of maxima: leave them out, or leave out --op {op}")
-    if indices is not None and os.path.splitext(indices)[1].lower() not in ("", ".npy"):
+    if indices is not None and "{" not in indices and os.path.splitext(indices)[1].lower() not in ("", ".npy"):
         raise SettingError(f"--indices writes an .npy array: name it .npy, not {indices}")
 
 
