@@ -273,6 +273,9 @@ def test_deconvolutions(method: str) -> None:
         ("wiener", np.full((7, 9), 1e300), np.ones((1, 3))),
         ("tikhonov", np.eye(7, 9) * 1e155, np.ones((1, 3))),
         ("tikhonov", np.full((7, 9), 3.4e38, "f4"), np.ones((1, 1))),
+        ("pinv", np.full((2000, 2000), 9e31, "f4"), np.full((1, 1), 1e6)),
+        ("pinv", np.full((7, 9), 1e31, "f4"), np.full((1, 1), 1e-9)),
+        ("pinv", np.full((7, 9), 1e-31, "f4"), np.full((1, 1), 1e8)),  # few bits were left
     ],
 )
 def test_deconvolutions_that_went_wrong(method: str, y: np.ndarray, kernel: np.ndarray) -> None:
