@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from convtool.operators import Convolution
 
 _ROOM = 0.99  # of a dtype's range, for rounding
-_SCALES = {"float32": (1e-32, 1e25), "float64": (1e-125, 1e125)}  # of the largest of data to deconvolve
-_TAIL, _GAIN = 1e6, 1e10  # by which images keep away from a dtype's ends, for their small values and for sums
+_SQUARES = {"float32": (1e-32, 1e32), "float64": (1e-125, 1e125)}  # of the largest of data, whose squares are taken
+_SUMS = 1e4  # times the number of data, by which sums of what is computed of them exceed the largest
+_TAIL = 1e6  # by which the largest of an image keeps away from a dtype's smallest numbers, for the others
 
 
 def check_image(x: np.ndarray) -> float:
@@ -107,18 +108,19 @@ def _gain(taps: np.ndarray, axis: tuple[int, ...] | None = None) -> float:
         return float(np.abs(taps.astype(np.float64, copy=False)).sum(axis=axis).max())
 
 
-def check_scale(data: np.ndarray, kernel: np.ndarray, dtype: np.dtype, is_scaled: bool = False) -> None:
-    """Raises DataError for data, a kernel or an image that are too large or small for what is summed of them.
-
-    Squares of the data leave the dtype long before they do, unless they are scaled before.
-    """
-    limits, y, tap, gain = np.finfo(dtype), _largest(data), _largest(kernel), _gain(kernel)
+def check_scale(data: np.ndarray, kernel: np.ndarray, dtype: np.dtype) -> None:
+    """Raises DataError for data, a kernel or an image that are too large or small for what is summed of them."""
+    y, tap, gain = _largest(data), _largest(kernel), _gain(kernel)
     with np.errstate(over="ignore"):
         x = np.float64(y) / np.float64(tap) if tap else 0.0
-    is_scaled = is_scaled and dtype == np.float32  # what is measured of it is summed in double precision
-    held = float(limits.tiny) * _TAIL, float(limits.max) / (_TAIL if is_scaled else _GAIN)
-    sizes = ("data hold up to", y, held if is_scaled else _SCALES[dtype.name]), ("image would hold up to", x, held)
-    for what, size, (least, most) in (*sizes, ("kernel's taps add up to", gain, (0.0, held[1]))):
+    limits, (low, high) = np.finfo(dtype), _SQUARES[dtype.name]
+    top = float(limits.max) / _SUMS
+    sizes = (
+        ("data hold up to", y, low, min(high, top / data.size)),
+        ("image would hold up to", x, float(limits.tiny) * _TAIL, top / data.size),
+        ("kernel's taps add up to", gain, 0.0, top),
+    )
+    for what, size, least, most in sizes:
         if size and not least < size < most:
             advice = "compute in double precision" if dtype == np.float32 else "scale data and kernel"
             raise DataError(

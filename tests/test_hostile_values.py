@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 import convtool
 from convtool import cli, images, process
-from convtool.deconvolution import methods
+from convtool.deconvolution import methods, tikhonov, wiener
 from convtool.errors import ConvtoolError
 
 VERBS: dict[str, Callable[..., np.ndarray]] = {"convolve": convtool.convolve, "correlate": convtool.correlate}
@@ -273,11 +273,28 @@ def test_deconvolutions(method: str) -> None:
         ("wiener", np.full((7, 9), 1e300), np.ones((1, 3))),
         ("tikhonov", np.eye(7, 9) * 1e155, np.ones((1, 3))),
         ("tikhonov", np.full((7, 9), 3.4e38, "f4"), np.ones((1, 1))),
+        ("pinv", np.full((2000, 2000), 9e31, "f4"), np.full((1, 1), 1e6)),
+        ("pinv", np.full((7, 9), 1e31, "f4"), np.full((1, 1), 1e-9)),
+        ("pinv", np.full((7, 9), 1e-31, "f4"), np.full((1, 1), 1e8)),  # few bits were left
     ],
 )
 def test_deconvolutions_that_went_wrong(method: str, y: np.ndarray, kernel: np.ndarray) -> None:
     with pytest.raises(ConvtoolError, match=r"can be computed with: |too large"):
         convtool.deconvolve(y, kernel, method=method)
+
+
+@pytest.mark.parametrize(
+    "method", [*methods.names(), tikhonov.Options(weight=0.1), wiener.Options(noise_to_signal=0.1)]
+)
+def test_kernels_that_wipe_out_all_of_an_image(method: Any) -> None:
+    """A difference of rows is nothing where there is one row, which is its own neighbour."""
+    for y in (np.array([[0.6, 0.3, 0.5]]), np.zeros((1, 3), "f4")):
+        found = attempt(convtool.deconvolve, y, np.array([[-1.0], [1.0]]), method=method, boundary="periodic")
+        if method == "rl":
+            assert "negative taps" in found
+            continue
+        assert not found.x.any()
+        assert found.metrics["relative_residual"] == y.any()
 
 
 def test_gaps_beyond_counting_are_no_steps() -> None:

@@ -8,8 +8,7 @@ A method is a module with
 and knows nothing of axes, files or the command line. It states the operators it can invert by what it asks of them (a
 `spectrum`, or `forward` and `adjoint` alone). A method for one boundary alone names it as `AUTO_BOUNDARY`: what
 boundary "auto" means for it. For the others the data are tested (`solvers.surroundings`). One that solves large dense
-systems, which are worth the threads of BLAS, says `IS_DENSE = True`; those of the others get in each other's way. One
-that scales the data before it sums their squares, and so takes data of nearly any size, says `SCALES_ITSELF = True`.
+systems, which are worth the threads of BLAS, says `IS_DENSE = True`; those of the others get in each other's way.
 """
 
 from __future__ import annotations
@@ -197,8 +196,7 @@ def solve(built: Model, observation: Observation, method: Any) -> Solution:
 
     name, options = _resolved(method)
     module = methods.load(name)
-    is_scaled = getattr(module, "SCALES_ITSELF", False)
-    ranges.check_scale(observation.y, built.operator.kernel.taps, built.operator.dtype, is_scaled)
+    ranges.check_scale(observation.y, built.operator.kernel.taps, built.operator.dtype)
     with nullcontext() if getattr(module, "IS_DENSE", False) else blas.single_threaded():
         estimate = module.solve(observation, options)
     measured, told = rounding_told(estimate, observation, name)

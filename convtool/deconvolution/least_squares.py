@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from convtool.operators import Convolution
 
 AUTO_BOUNDARY = "periodic"
-IS_DENSE = SCALES_ITSELF = True
+IS_DENSE = True
 
 _WORSE = 10.0  # from how many times the residual on the periodic inverse's is worth a sentence
 _RESIDUAL = 1e-4  # and from which relative residual on

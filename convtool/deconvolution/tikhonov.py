@@ -59,7 +59,7 @@ def solve(observation: Observation, options: Options) -> Estimate:
     rule = _rule(options, regularised.steps_of(observation))
     parts, answers = regularised.solved(observation, rule, is_chosen=options.weight is None)
     choices: list[Choice] = [answer.prior.found for answer in answers]
-    weights = [answer.prior.times * answer.prior.found.weight * parts.norm * parts.norm for answer in answers]
+    weights = [answer.prior.times * answer.prior.found.weight * parts.unit * parts.unit for answer in answers]
     metrics = {
         "weight": weights[0] if len(weights) == 1 else weights,
         "weight_source": "chosen by generalised cross-validation" if options.weight is None else "given",
@@ -83,7 +83,7 @@ def _rule(options: Options, steps: tuple[float, ...]) -> Rule:
             waves = fft.angular_frequencies(parts.operator.geometry.grid)
             choice = chosen_weight(parts, penalised(options.penalty, waves, steps)[..., None], y, seen)
         else:
-            choice = Choice(options.weight / parts.norm / parts.norm)
+            choice = Choice(options.weight / parts.unit / parts.unit)
         return Prior(lambda waves: choice.weight * penalised(options.penalty, waves, steps), choice)
 
     return rule

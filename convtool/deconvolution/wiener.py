@@ -78,7 +78,7 @@ def _rule(given: float | None, steps: tuple[float, ...]) -> Rule:
 
     def rule(parts: Decomposition, y: np.ndarray, seen: np.ndarray | None) -> Prior:
         law = fit(parts, y, steps, seen) if given is None else None
-        white = (given or 0.0) / parts.norm / parts.norm
+        white = (given or 0.0) / parts.unit / parts.unit
 
         def ratio(waves: Sequence[np.ndarray]) -> np.ndarray:
             is_still = sum(np.abs(w) for w in waves) == 0

@@ -85,6 +85,11 @@ class Columns:
 
         return max(process.each(peak, blocks))
 
+    @property
+    def unit(self) -> float:
+        """The norm; 1 where nothing comes through, in whose units that is nothing as well."""
+        return self.norm or 1.0
+
     def solved(self, y: np.ndarray, rule: Rule) -> tuple[np.ndarray, float]:
         """F^-1 G F y for y [n, groups, *grid], and by how much G amplifies white noise, root mean square."""
         x, energies = np.empty_like(y), []
@@ -95,7 +100,7 @@ class Columns:
             for plane in planes:
                 passes.apply(call, y[plane], out=x[plane])
             energies.append(response.energy)
-        return x, math.sqrt(sum(energies) / len(energies) / math.prod(self.grid)) / (self.norm or 1.0)
+        return x, math.sqrt(sum(energies) / len(energies) / math.prod(self.grid)) / self.unit
 
     def waves(self, columns: slice) -> list[np.ndarray]:
         """Angular frequencies of some columns on each axis, which broadcast against [n_0, count]."""
@@ -114,7 +119,7 @@ class _Response:
 
     def __init__(self, operator: Columns, spectrum: KernelSpectrum, rule: Rule) -> None:
         self._operator, self._rule = operator, rule
-        self._spectrum = spectrum.scaled(1 / operator.norm) if operator.norm else spectrum
+        self._spectrum = spectrum.scaled(1 / operator.unit)
         self._energies: dict[int, float] = {}
 
     @property
@@ -129,8 +134,7 @@ class _Response:
         parts = G.view(real)
         squares = np.einsum("ij,ij->j", parts, parts).reshape(-1, 2).sum(axis=1, dtype=np.float64)
         self._energies[columns.start] = float(squares @ operator.numbers(columns))
-        if operator.norm:
-            G *= real(1 / operator.norm)
+        G *= real(1 / operator.unit)
         return G
 
     def kept(self, columns: slice) -> np.ndarray:

@@ -39,6 +39,11 @@ class Decomposition:
     operator: Convolution
 
     @property
+    def unit(self) -> float:
+        """The norm; 1 where nothing comes through, in whose units that is nothing as well."""
+        return self.norm or 1.0
+
+    @property
     def kept(self) -> np.ndarray:
         """Which singular values do not count as zero: those above default_rcond."""
         return self.s > default_rcond(self.s.dtype)
@@ -52,7 +57,7 @@ class Decomposition:
 
     def filter(self, weight: np.ndarray | float) -> np.ndarray:
         """G(w), [g, i, o, *half]; `weight`, in units of norm^2, broadcasts against s."""
-        factors = self.factors(weight) / self.s.dtype.type(self.norm)
+        factors = self.factors(weight) / self.s.dtype.type(self.unit)
         if self.u.shape[-2:] == self.vh.shape[-2:] == (1, 1):
             return (factors[..., 0] * self.u[..., 0, 0].conj())[:, None, None]
         return np.moveaxis((adjoint(self.vh) * factors[..., None, :]) @ adjoint(self.u), (-2, -1), (1, 2))
