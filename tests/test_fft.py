@@ -44,12 +44,8 @@ TOLERANCE = {"float32": 3e-6, "float64": 2e-14}
 
 
 @pytest.fixture(autouse=True)
-def _settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Settings of the process as they were, whatever a test does to them."""
-    before = dict(vars(process.policy))
+def _no_threads_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CONVTOOL_THREADS", raising=False)
-    yield
-    vars(process.policy).update(before)
 
 
 def spectrum(x: np.ndarray, axes: int) -> np.ndarray:
