@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+NAMES = {"recursive", "files_from", "null", "output_dir", "output_name", "skip_existing", "on_error", "jobs"}
+NAMES |= {"memory_limit", "as_json"}  # of the parameters: how a batch is worked through, not what is computed
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Of a folder, take what lies in its folders too.")]
 FilesFrom = Annotated[
     str | None,

@@ -18,6 +18,7 @@ import typer
 
 import convtool
 from convtool import files, process, wisdom
+from convtool.cli import batch_options
 from convtool.cli.kept import Kept
 from convtool.cli.options import PARSERS
 from convtool.cli.progress import shown
@@ -31,9 +32,7 @@ STDOUT = "-"
 _NO_SETTINGS = {"image", "kernel", "output", "bias", "reference", "set_", "a", "b", "family", "shapes", "help"}
 _NO_SETTINGS |= {"no_clobber", "report", "quiet", "verbose", "as_json", "max_pixels"}
 _NO_SETTINGS |= {"kernels", "verify", "mask", "indices", "components", "direction", "spectrum", "map", "sharp"}
-# Those of many inputs.
-_NO_SETTINGS |= {"recursive", "files_from", "null", "output_dir", "output_name", "skip_existing", "on_error", "jobs"}
-_NO_SETTINGS |= {"memory_limit"}
+_NO_SETTINGS |= batch_options.NAMES
 
 
 class Job:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from convtool.cli import batch_options
+
 if TYPE_CHECKING:
     from convtool.cli.job import Job
 
 _ANEW = {"method", "boundary", "set_", "report", "quiet", "verbose", "no_clobber", "reference", "peak"}
-_ANEW |= {"recursive", "files_from", "null", "output_dir", "output_name", "skip_existing", "on_error", "jobs"}
-_ANEW |= {"memory_limit", "as_json"}
+_ANEW |= batch_options.NAMES
 
 
 def command_line(job: Job, boundary: str, chosen: dict[str, Any]) -> str:

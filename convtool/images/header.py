@@ -14,9 +14,9 @@ from convtool.files import read_bytes
 from convtool.images import raster
 from convtool.images.formats import kind_of
 from convtool.images.npy import header as npy_header
+from convtool.images.png import SAMPLES
 from convtool.images.tiff_read import opened
 
-_PNG_SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}
 _ENOUGH = 1 << 16  # bytes that hold the header of an .npy file
 
 
@@ -37,7 +37,7 @@ def _start(name: str) -> bytes:
 
 def _png(name: str) -> tuple[int, int]:
     width, height, depth, colour = struct.unpack_from(">IIBB", _start(name), 16)
-    return width * height * _PNG_SAMPLES.get(colour, 4), -(-depth // 8)
+    return width * height * SAMPLES.get(colour, 4), -(-depth // 8)
 
 
 def _npy(name: str) -> tuple[int, int]:

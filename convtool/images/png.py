@@ -20,7 +20,7 @@ from convtool.images.png_sizes import check_possible, check_whole
 from convtool.images.profiles import profile_for
 from convtool.images.raster import pillow_pixels, split_alpha
 
-_SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}  # by colour type: grey, RGB, palette, grey and alpha, RGB and alpha
+SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}  # by colour type: grey, RGB, palette, grey and alpha, RGB and alpha
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PALETTE = 3
 _UNSET = 90  # in every sample at first: where the last row still is, the file may have ended before it
@@ -47,8 +47,8 @@ def read_png(raw: bytes, name: str) -> Image:
     if methods not in ([0, 0, 0], [0, 0, 1]):
         raise damaged(name, "PNG", "its compression, filter and interlace methods are {}, {} and {}".format(*methods))
     dtype = np.dtype(np.uint16 if depth == 16 else np.uint8)
-    check_memory(name, (height, width, _SAMPLES[colour]), dtype)
-    check_unpacked(name, height * width, _SAMPLES[colour] * dtype.itemsize, len(raw))
+    check_memory(name, (height, width, SAMPLES[colour]), dtype)
+    check_unpacked(name, height * width, SAMPLES[colour] * dtype.itemsize, len(raw))
     check_possible(deflated, name, first[b"IHDR"])
     if (depth, colour) in _MODES:
         pixels = _inflated(deflated, name, first[b"IHDR"])
@@ -80,7 +80,7 @@ def _inflated(deflated: list[memoryview], name: str, header: bytes) -> np.ndarra
     if len(joined) > _LARGE:
         process.waits()
     with decoding(name, "PNG"):
-        picture = PIL.Image.new(mode, (width, height), (_UNSET,) * _SAMPLES[colour])
+        picture = PIL.Image.new(mode, (width, height), (_UNSET,) * SAMPLES[colour])
         picture.frombytes(joined, "zip", (stored, is_interlaced))
         pixels = np.asarray(picture)
     if is_interlaced or (pixels[-1] == _UNSET).all():

@@ -28,11 +28,10 @@ _TICK = 0.5  # seconds after which who watches is told, if nothing else happens
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """A task that has ended, by itself or by an error, and after how many seconds."""
+    """A task that has ended, by itself or by an error."""
 
     task: Task
     error: BaseException | None
-    seconds: float
 
 
 class Crew:
@@ -85,7 +84,7 @@ class Crew:
         while waiting and not self.is_stopping and len(self._hands) < self._jobs:
             needed = self._needs(waiting[0])
             if needed > self._limit:
-                yield Done(waiting.popleft(), self._too_large(needed), 0.0)
+                yield Done(waiting.popleft(), self._too_large(needed))
             elif needed + sum(self._hands.values()) > self._limit:
                 return
             else:
@@ -116,17 +115,17 @@ class Crew:
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
-            start, error = time.perf_counter(), None
+            error: BaseException | None = None
             try:
                 self._work(task)
             except BaseException as raised:  # whatever it is, who waits for the task must hear of it
                 error = raised
-            self._report(task, error, start)
+            self._report(task, error)
 
-    def _report(self, task: Task, error: BaseException | None, start: float) -> None:
+    def _report(self, task: Task, error: BaseException | None) -> None:
         while True:
             try:
-                self._done.put(Done(task, error, time.perf_counter() - start))
+                self._done.put(Done(task, error))
                 return
             except MemoryError:  # others will give some back; who waits must hear of it
                 time.sleep(_TICK)

@@ -22,7 +22,7 @@ from typing import Any
 
 import convtool
 from convtool import files
-from convtool.cli import sidecar
+from convtool.cli import batch_options, sidecar
 from convtool.cli.batches.places import Task
 from convtool.errors import ConvtoolError
 
@@ -30,9 +30,8 @@ FOLDER = ".convtool"
 _FORMAT = 1
 _LONGEST = 240  # bytes of a name, to which an ending is put
 _KEY = "convtool_result"
-_NO_MATTER = {"image", "output", "output_dir", "output_name", "recursive", "files_from", "null", "skip_existing"}
-_NO_MATTER |= {"on_error", "jobs", "memory_limit", "as_json", "report", "quiet", "verbose", "no_clobber", "max_pixels"}
-_NO_MATTER |= {"threads"}
+_NO_MATTER = {"image", "output", "report", "quiet", "verbose", "no_clobber", "max_pixels", "threads"}
+_NO_MATTER |= batch_options.NAMES
 
 
 def name_of(target: str) -> str:

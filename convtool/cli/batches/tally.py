@@ -14,7 +14,7 @@ from typing import Any
 
 from convtool.cli.batches.places import Task
 from convtool.errors import ConvtoolError
-from convtool.report import Report, json_text, spelled
+from convtool.report import SCHEMA, Report, json_text, spelled
 
 DONE, SKIPPED, FAILED, LEFT = "done", "skipped", "failed", "not begun"
 _MOST_FAILURES = 20  # that are told one by one
@@ -25,7 +25,7 @@ class Tally:
     """The images of a batch, by what became of them."""
 
     def __init__(self, total: int, command: str, version: str) -> None:
-        self.total, self._head = total, {"schema": 1, "convtool": version, "command": command}
+        self.total, self._head = total, {"schema": SCHEMA, "convtool": version, "command": command}
         self.counts: Counter[str] = Counter()
         self.failures: list[tuple[str, str]] = []
         self.is_bug = False
