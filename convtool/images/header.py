@@ -10,7 +10,6 @@ import struct
 import numpy as np
 
 from convtool.errors import ConvtoolError
-from convtool.files import read_bytes
 from convtool.images import raster
 from convtool.images.formats import kind_of
 from convtool.images.npy import header as npy_header
@@ -46,7 +45,7 @@ def _npy(name: str) -> tuple[int, int]:
 
 
 def _tiff(name: str) -> tuple[int, int]:
-    with opened(read_bytes(name), name) as file:
+    with open(name, "rb") as stream, opened(stream, name) as file:
         return sum(math.prod(each.shape) for each in file.series), np.dtype(file.series[0].dtype).itemsize
 
 
@@ -58,5 +57,6 @@ def _fits(name: str) -> tuple[int, int]:
 
 
 def _picture(name: str) -> tuple[int, int]:
-    mode, shape, _, _ = raster.header(read_bytes(name), name, "image")
+    with open(name, "rb") as stream:
+        mode, shape, _, _ = raster.header(stream, os.path.getsize(name), name, "image")
     return math.prod(shape) * (1 if mode in ("1", "L") else 4), 1

@@ -28,7 +28,7 @@ _LARGEST_EXIF = 65533 - len(_EXIF_PREFIX)  # a JPEG segment
 def read_raster(raw: bytes, name: str, kind: str) -> Image:
     """A JPEG, BMP, GIF or WebP; raises FileError when it is damaged, DataError when it is neither grey nor RGB."""
     what = {"webp": "WebP"}.get(kind, kind.upper())
-    mode, shape, frames, info = header(raw, name, what)
+    mode, shape, frames, info = header(io.BytesIO(raw), len(raw), name, what)
     if mode not in _SAMPLES:
         raise DataError(f"{name} is a {mode} image, which convtool does not read: convert it to RGB")
     check_memory(name, (*shape, _SAMPLES[mode]), np.dtype(np.uint8))
@@ -40,11 +40,11 @@ def read_raster(raw: bytes, name: str, kind: str) -> Image:
     return Image(data, "YX" if data.ndim == 2 else "YXC", alpha, name, kind, _metadata(info), notes)
 
 
-def header(raw: bytes, name: str, what: str) -> tuple[str, tuple[int, int], int, dict[str, Any]]:
-    """Mode, [Y, X], number of frames and Pillow's `info`, without decoding."""
+def header(stream: IO[bytes], size: int, name: str, what: str) -> tuple[str, tuple[int, int], int, dict[str, Any]]:
+    """Mode, [Y, X], number of frames and Pillow's `info` of a file of so many bytes, without decoding."""
     import PIL.Image
 
-    with decoding(name, what), _any_size(name, len(raw)), PIL.Image.open(io.BytesIO(raw)) as picture:
+    with decoding(name, what), _any_size(name, size), PIL.Image.open(stream) as picture:
         info: dict[str, Any] = {str(key): value for key, value in picture.info.items()}
         return picture.mode, (picture.height, picture.width), getattr(picture, "n_frames", 1), info
 

@@ -6,10 +6,11 @@ was damaged, or made to do harm, a few hundred bytes then take minutes or gigaby
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 from xml.etree import ElementTree
 
 from convtool.axes import spelled
@@ -21,36 +22,43 @@ _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _SAMPLES = 4  # of a pixel, in files whose first page has fewer than others
 
 
-def check_pages(raw: bytes, name: str) -> None:
+def check_pages(stream: IO[bytes], name: str) -> None:
     """Refuse pages that lead back to an earlier one, that overlap, or whose values are more than the file."""
-    taken, seen = 0, set()
-    for at, end, values in _pages(raw):
+    taken, seen, size = 0, set(), stream.seek(0, io.SEEK_END)
+    for at, end, values in _pages(stream, size):
         taken += end - at
         if at in seen:
             raise damaged(name, "TIFF", "its pages form a loop")
-        if taken > len(raw) or values > len(raw):
+        if taken > size or values > size:
             raise damaged(name, "TIFF", "its pages claim more bytes than it holds")
         seen.add(at)
 
 
-def _pages(raw: bytes) -> Iterator[tuple[int, int, int]]:
+def _pages(stream: IO[bytes], size: int) -> Iterator[tuple[int, int, int]]:
     """Where each page's list of tags begins and ends, and the bytes of the values that it speaks of."""
-    order, is_big = "<" if raw[:2] == b"II" else ">", raw[2:4] in (b"+\0", b"\0+")
-    place, number, entry = ("Q", "Q", "HHQ8x") if is_big else ("I", "H", "HHI4x")
-    at = 8 if is_big else 4
+    start = _at(stream, 0, 4)
+    order, is_big = "<" if start[:2] == b"II" else ">", start[2:] in (b"+\0", b"\0+")
+    place, number, entry = (order + each for each in (("Q", "Q", "HHQ8x") if is_big else ("I", "H", "HHI4x")))
     try:
-        (at,) = struct.unpack_from(order + place, raw, at)
+        (at,) = struct.unpack(place, _at(stream, 8 if is_big else 4, struct.calcsize(place)))
         while at:
-            (count,) = struct.unpack_from(order + number, raw, at)
+            (count,) = struct.unpack(number, _at(stream, at, struct.calcsize(number)))
             first = at + struct.calcsize(number)
-            end = first + count * struct.calcsize(order + entry)
-            (following,) = struct.unpack_from(order + place, raw, end)
-            tags = struct.iter_unpack(order + entry, raw[first:end])
+            end = first + count * struct.calcsize(entry)
+            if end > size:
+                return
+            tags = struct.iter_unpack(entry, _at(stream, first, end - first))
+            (following,) = struct.unpack(place, _at(stream, end, struct.calcsize(place)))
             sizes = [_BYTES.get(kind, 0) * many for _, kind, many in tags]
-            yield at, end, sum(size for size in sizes if size <= len(raw))  # others are not loaded
+            yield at, end, sum(each for each in sizes if each <= size)  # others are not loaded
             at = following
-    except (struct.error, OverflowError):  # it leads out of the file, which tifffile tells
+    except (struct.error, OverflowError, ValueError):  # it leads out of the file, which tifffile tells
         return
+
+
+def _at(stream: IO[bytes], place: int, count: int) -> bytes:
+    stream.seek(place)
+    return stream.read(count)
 
 
 def check_description(file: Any, name: str) -> None:

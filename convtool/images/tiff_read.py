@@ -12,7 +12,7 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def read_tiff(raw: bytes, name: str) -> Image:
     Raises FileError for a damaged file, DataError for colours other than grey and RGB, MissingExtraError for a
     compression that needs imagecodecs.
     """
-    with opened(raw, name) as file:
+    with opened(io.BytesIO(raw), name) as file:
         alike = [one for one in file.series if (one.shape, one.axes, one.dtype) == _likeness(file.series[0])]
         series, page = file.series[0], file.series[0].keyframe
         _check_photometric(page, name)
@@ -59,13 +59,14 @@ def read_tiff(raw: bytes, name: str) -> Image:
 
 
 @contextmanager
-def opened(raw: bytes, name: str) -> Iterator[Any]:
+def opened(stream: IO[bytes], name: str) -> Iterator[Any]:
     """tifffile's TiffFile of a file whose claims are no larger than it is."""
     import tifffile
 
-    check_pages(raw, name)
+    check_pages(stream, name)
+    stream.seek(0)
     # Of Micro-Manager's index tifffile believes every number; what it says is in these files as ImageJ's or OME's, too.
-    with _page_errors(name), decoding(name, "TIFF"), tifffile.TiffFile(io.BytesIO(raw), is_mmstack=False) as file:
+    with _page_errors(name), decoding(name, "TIFF"), tifffile.TiffFile(stream, is_mmstack=False) as file:
         check_description(file, name)
         yield file
 

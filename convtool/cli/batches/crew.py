@@ -48,6 +48,7 @@ class Crew:
         self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._hands: dict[int, int] = {}  # the bytes of each task in hand
+        self._foretold: dict[int, int] = {}  # those of the task that waits for room
         self.is_stopping = False
 
     @property
@@ -82,7 +83,7 @@ class Crew:
     def _begin(self, waiting: deque[Task]) -> Iterator[Done]:
         """Put tasks in hand while there is room; those that never will have it are done with."""
         while waiting and not self.is_stopping and len(self._hands) < self._jobs:
-            needed = self._needs(waiting[0])
+            needed = self._bytes_of(waiting[0])
             if needed > self._limit:
                 yield Done(waiting.popleft(), self._too_large(needed))
             elif needed + sum(self._hands.values()) > self._limit:
@@ -94,6 +95,12 @@ class Crew:
                 self._hands[task.number] = needed
                 self._share()
                 self._tasks.put(task)
+
+    def _bytes_of(self, task: Task) -> int:
+        """What a task takes, told once: its file is opened for that."""
+        if task.number not in self._foretold:
+            self._foretold = {task.number: self._needs(task)}
+        return self._foretold[task.number]
 
     def _too_large(self, needed: int) -> DataError:
         return DataError(
