@@ -105,13 +105,17 @@ def check_target(target: str, inputs: Iterable[str], clobber: bool) -> None:
         found = _status(source)
         if found is not None and os.path.samestat(found, status):
             raise FileError(
-                f"cannot write {target}: it is the input {_spoken(source)}, which is never overwritten:"
-                " choose another -o"
+                f"cannot write {target}: it is the input {_spoken(source)}, which is never overwritten: write elsewhere"
             )
     if not clobber:
-        raise FileError(f"cannot write {target}: it exists and --no-clobber was given: choose another -o")
+        raise FileError(f"cannot write {target}: it exists and --no-clobber was given: write elsewhere")
     if not os.access(target, os.W_OK):
-        raise FileError(f"cannot write {target}: permission denied: make it writable or choose another -o")
+        raise FileError(f"cannot write {target}: permission denied: make it writable or write elsewhere")
+
+
+def is_inside(name: str, folder: str) -> bool:
+    """Whether a file lies, or would lie, somewhere below a folder."""
+    return os.path.realpath(name).startswith(os.path.join(os.path.realpath(folder), ""))
 
 
 def _spoken(source: str) -> str:
@@ -132,7 +136,7 @@ def _check_folder(target: str) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         read_only = os.statvfs(folder).f_flag & os.ST_RDONLY if hasattr(os, "statvfs") else 0
         cause = OSError(errno.EROFS, os.strerror(errno.EROFS)) if read_only else None
-        raise FileError(f"cannot write {target}: the folder {folder} is not writable: choose another -o") from cause
+        raise FileError(f"cannot write {target}: the folder {folder} is not writable: write elsewhere") from cause
 
 
 def beside(source: str, word: str, suffix: str) -> str:
@@ -213,7 +217,7 @@ class Staging:
                 raise
             targets = " and ".join(pending.target for pending in self._pending)
             raise FileError(
-                f"cannot write {targets}: {reason(failure)}: free some space or choose another -o"
+                f"cannot write {targets}: {reason(failure)}: free some space or write elsewhere"
             ) from failure
         finally:
             self._discard()

@@ -192,7 +192,7 @@ def test_nothing_that_is_read_or_written_is_replaced_by_something_else(scans: Pa
     for arguments, says in (
         (["edges", "scans", "--output-dir", "out", "--report", "scans/a.png"], "the report would replace scans/a.png"),
         (["edges", "@list.png", "--output-dir", "out", "--report", "list.png"], "the report would replace list.png"),
-        (["edges", "scans", "--output-dir", "out", "--report", "out/b.png"], "there is no folder"),
+        (["edges", "scans", "--output-dir", "out", "--report", "out/b.png"], "the report would replace out/b.png"),
         (["edges", "--files-from", "list.png", "--output-dir", ".", "--output-name", "list.png"], "one name for 2"),
     ):
         before = tree(scans)
@@ -565,3 +565,67 @@ def test_only_this_folder_was_touched(scans: Path) -> None:
     before = contents(scans)
     batch(scans, "convolve", "scans", *K, "--output-dir", "out")
     assert set(contents(scans)) - set(before) == {"out"}
+
+
+# One image, and what is said of many ----------------------------------------------------------------------------------
+
+
+def test_the_memory_limit_holds_for_one_image_too(tmp_path: Path) -> None:
+    photo(tmp_path / "x.png", (900, 1100, 3))
+    says = refused(tmp_path, "convolve", "x.png", *K, "-o", "y.png", "--memory-limit", "20M", cwd=tmp_path)
+    assert says.startswith("x.png: it would take about ")
+    assert says.endswith("the limit is 20971520: raise --memory-limit, cut the image up, or use a machine with more")
+    assert "--memory-limit must be a size" in refused(
+        tmp_path, "convolve", "x.png", *K, "-o", "y.png", "--memory-limit", "much", cwd=tmp_path
+    )
+    succeed("convolve", "x.png", *K, "-o", "y.png", "--memory-limit", "2G", "--jobs", "4", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["--output", "--indices"])
+def test_a_template_is_no_name_for_the_result_of_one(tmp_path: Path, name: str) -> None:
+    photo(tmp_path / "x.png")
+    given = {"--output": "y.png"} | {name: "{stem}_new.npy"}
+    words = [word for pair in given.items() for word in pair]
+    says = refused(tmp_path, "maxpool", "x.png", "--window", "2", *words, cwd=tmp_path)
+    assert says == f"{name} '{{stem}}_new.npy' is a template for the results of many images: name a file"
+
+
+def test_one_image_is_skipped_where_its_named_result_exists(tmp_path: Path) -> None:
+    photo(tmp_path / "x.png")
+    words = ("maxpool", "x.png", "--window", "2", "-o", "y.png", "--indices", "y.npy", "--skip-existing")
+    assert "1 done" in batch(tmp_path, *words).stderr
+    before = tree(tmp_path)
+    assert "1 skipped" in batch(tmp_path, *words).stderr
+    assert tree(tmp_path) == before
+    photo(tmp_path / "x.png")
+    assert "1 done" in batch(tmp_path, *words).stderr
+    says = refused(tmp_path, "maxpool", "x.png", "--window", "2", "-o", "-", "--skip-existing", cwd=tmp_path)
+    assert says == "--skip-existing is for results that stay: name a file with -o"
+
+
+def test_a_name_that_may_be_a_file_or_a_list_is_refused(tmp_path: Path) -> None:
+    photo(tmp_path / "@x.png")
+    says = refused(tmp_path, "edges", "@x.png", "--output-dir", "out", cwd=tmp_path)
+    assert (
+        says
+        == "@x.png is a file, and also says that x.png lists names: say ./@x.png for the image, or --files-from x.png"
+    )
+    batch(tmp_path, "edges", "./@x.png", "--output-dir", "out")
+    assert results(tmp_path / "out") == ["@x.png"]
+
+
+def test_a_report_may_lie_in_the_output_folder_that_is_made(scans: Path) -> None:
+    batch(scans, "convolve", "scans", *K, "--output-dir", "new/out", "--report", "new/out/log/r.jsonl")
+    assert results(scans / "new/out") == ["a.png", "b.png", "log/r.jsonl"]
+    says = refused(scans, "convolve", "scans", *K, "--output-dir", "new/more", "--report", "log/r.jsonl", cwd=scans)
+    assert says.startswith("cannot write log/r.jsonl: there is no folder ")
+
+
+def test_nothing_is_left_beside_the_target_of_a_link(scans: Path) -> None:
+    (scans / "far").mkdir()
+    (scans / "out").mkdir()
+    (scans / "out/a.png").symlink_to(scans / "far/kept.png")
+    (scans / "far" / f".{'0' * 16}.tmp").write_bytes(b"half")
+    batch(scans, "convolve", "scans", *K, "--output-dir", "out")
+    assert results(scans / "far") == ["kept.png"]
+    assert (scans / "out/a.png").is_symlink()

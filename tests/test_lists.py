@@ -81,3 +81,9 @@ def test_what_is_no_list_is_refused_in_one_line(raw: bytes, null: bool, kind: ty
 def test_the_longest_name_is_one_that_systems_take() -> None:
     longest = b"\xe9" * 4096
     assert names(longest + b"\r\n", "LIST", null=False) == [os.fsdecode(longest)]
+
+
+@pytest.mark.parametrize("null", [False, True])
+def test_a_byte_order_mark_is_no_part_of_a_name(null: bool) -> None:
+    end = b"\0" if null else b"\r\n"
+    assert names(b"\xef\xbb\xbfa.png" + end + b"\xef\xbb\xbfb.png" + end, "l", null=null) == ["a.png", "\ufeffb.png"]

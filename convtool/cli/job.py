@@ -7,6 +7,7 @@ at any point leaves nothing behind. A batch is a job for the whole, and one `of`
 from __future__ import annotations
 
 import copy
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -81,8 +82,13 @@ class Job:
         if self.report_file in files.STDOUT_NAMES:
             raise SettingError("standard output carries results only: name a file for --report (or /dev/stderr)")
         for name in [*outputs, self.report_file]:
-            if name is not None:
+            if name is not None and not self._is_made_room_for(name):
                 files.check_target(name, self.inputs, not self.no_clobber)
+
+    def _is_made_room_for(self, name: str) -> bool:
+        """Whether a file goes to a folder that will be made for it."""
+        folder = self.context.params.get("output_dir")
+        return folder is not None and files.is_inside(name, folder) and not os.path.isdir(os.path.dirname(name) or ".")
 
     def of(self, **names: str | None) -> Job:
         """The job for one image of a batch, whose names these are; it says nothing by itself."""

@@ -1,7 +1,7 @@
 """What the images of a batch have in common: read or made for one of them, and kept for the others.
 
-One thread makes a thing while the others that need it wait. What belongs to a shape (operators with their spectra) is
-kept for the few shapes that were needed last, so that memory does not grow with the number of images.
+One thread makes a thing while the others that need it wait, and only they. What belongs to a shape (operators with
+their spectra) is kept for the few shapes that were needed last, so that memory does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -16,6 +16,20 @@ from convtool.errors import ConvtoolError
 
 T = TypeVar("T")
 _SHAPES = 4
+_UNMADE: Any = object()
+
+
+class _Thing:
+    """Something that is made by the first who needs it; who cannot make it leaves it to the next."""
+
+    def __init__(self) -> None:
+        self._lock, self._value = threading.Lock(), _UNMADE
+
+    def made(self, make: Callable[[], Any]) -> Any:
+        with self._lock:
+            if self._value is _UNMADE:
+                self._value = make()
+            return self._value
 
 
 class EndsBatchError(Exception):
@@ -31,23 +45,25 @@ class Kept:
 
     def __init__(self, is_batch: bool) -> None:
         self.is_batch = is_batch
-        self._common: OrderedDict[Hashable, Any] = OrderedDict()
-        self._of_shapes: OrderedDict[Hashable, Any] = OrderedDict()
-        self._lock = threading.RLock()
+        self._common: OrderedDict[Hashable, _Thing] = OrderedDict()
+        self._of_shapes: OrderedDict[Hashable, _Thing] = OrderedDict()
+        self._lock = threading.Lock()
 
     def common(self, key: Hashable, make: Callable[[], T]) -> T:
         """What does not depend on the image, made by its first user; what is wrong with it ends the batch."""
-        with self._lock, self.for_all():
-            return _found(self._common, key, make)
+        with self._lock:
+            thing = self._common.setdefault(key, _Thing())
+        with self.for_all():
+            return thing.made(make)
 
     def of_shape(self, key: Hashable, make: Callable[[], T]) -> T:
         """What images of one shape share; the key says the shape."""
         with self._lock:
-            found = _found(self._of_shapes, key, make)
+            thing = self._of_shapes.setdefault(key, _Thing())
             self._of_shapes.move_to_end(key)
             while len(self._of_shapes) > _SHAPES:
                 self._of_shapes.popitem(last=False)
-            return found
+        return thing.made(make)
 
     @contextmanager
     def for_all(self) -> Iterator[None]:
@@ -58,10 +74,3 @@ class Kept:
             if self.is_batch:
                 raise EndsBatchError(error) from error
             raise
-
-
-def _found(things: OrderedDict[Hashable, Any], key: Hashable, make: Callable[[], T]) -> T:
-    if key not in things:
-        things[key] = make()
-    found: T = things[key]
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 
 from convtool.errors import FileError, SettingError
@@ -13,7 +14,8 @@ def names(raw: bytes, source: str, null: bool) -> list[str]:
     r"""The names in the bytes of a list, in their order; empty ones are left out.
 
     One a line, whose end may be CR LF, or with `null` separated by NUL, so that names may hold line ends. They are
-    literal: no patterns, no remarks, no blanks cut off. Bytes that are no UTF-8 stay what they are (`os.fsencode`).
+    literal: no patterns, no remarks, no blanks cut off. Bytes that are no UTF-8 stay what they are (`os.fsencode`). A
+    byte order mark, which editors may put before the first, is no part of it.
 
     Raises SettingError for a NUL among lines, FileError for a name of more than 4096 bytes; both name the `source`.
 
@@ -22,6 +24,7 @@ def names(raw: bytes, source: str, null: bool) -> list[str]:
     >>> names(b"a\nb.png\0c.png", "list.txt", null=True)
     ['a\nb.png', 'c.png']
     """
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     if null:
         found = raw.split(b"\0")
     elif b"\0" in raw:

@@ -60,7 +60,8 @@ class Restored:
 
 def solve(job: Job, given: Given, method: Any) -> Restored:
     """The solution for what was given, by a method or its Options."""
-    _leave_memory()
+    if not (job.kept.is_batch or process.policy.reproducible):
+        _leave_memory()
     asked, source = job.asked, given.source
     with job.timed("computing"):
         y = reading.light(source.data, asked.linear, asked.precision)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from convtool.errors import SettingError
+from convtool.errors import DataError, SettingError
 
 if TYPE_CHECKING:
     import typer
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from convtool.cli.image_command import Work
 
 NO_IMAGE = "no image was named: name files, a folder, a quoted pattern, @LIST, or - for standard input"
-_MANY = ("files_from", "output_dir", "output_name", "skip_existing", "recursive")
+_MANY = ("files_from", "output_dir", "output_name", "recursive")
+_TEMPLATE = re.compile(r"\{(stem|suffix|command|parent)\}")
 
 
 def run(context: typer.Context, work: Work, word: str, reads: tuple[str, ...], writes: tuple[str, ...]) -> None:
@@ -36,12 +38,22 @@ def run(context: typer.Context, work: Work, word: str, reads: tuple[str, ...], w
 
 def is_batch(asked: SimpleNamespace) -> bool:
     """Whether a command's parameters are for many images."""
+    return bool(asked.skip_existing) or not names_one(asked)
+
+
+def names_one(asked: SimpleNamespace) -> bool:
+    """Whether what is asked for is one image by its name, whose results have names too."""
     words = asked.image or []
-    return len(words) > 1 or any(getattr(asked, name) for name in _MANY) or any(map(_stands_for_many, words))
+    return len(words) <= 1 and not any(getattr(asked, name) for name in _MANY) and not any(map(_is_for_many, words))
 
 
-def _stands_for_many(word: str) -> bool:
-    return word.startswith("@") or os.path.isdir(word) or (glob.has_magic(word) and not os.path.lexists(word))
+def is_pattern(word: str) -> bool:
+    """Whether a word stands for the files that are named like it."""
+    return glob.has_magic(word) and not os.path.lexists(word)
+
+
+def _is_for_many(word: str) -> bool:
+    return word.startswith("@") or os.path.isdir(word) or is_pattern(word)
 
 
 def _run_one(context: typer.Context, work: Work, reads: tuple[str, ...], writes: tuple[str, ...]) -> None:
@@ -53,6 +65,11 @@ def _run_one(context: typer.Context, work: Work, reads: tuple[str, ...], writes:
     if not given["image"]:
         raise SettingError(NO_IMAGE)
     image = given["image"][0]
+    for name in ("output", *writes):
+        if _TEMPLATE.search(given[name] or ""):
+            raise SettingError(f"--{name} '{given[name]}' is a template for the results of many images: name a file")
+    if given["memory_limit"] is not None:
+        _check_room(image, SimpleNamespace(**given), str(context.info_name))
     if given["as_json"] and given["output"] in files.STDOUT_NAMES:
         raise SettingError("--json and -o - both write to standard output: name a file with -o")
     job = Job(
@@ -66,3 +83,12 @@ def _run_one(context: typer.Context, work: Work, reads: tuple[str, ...], writes:
     work(job)
     if given["as_json"]:
         print(json_text(job.report.content()), end="")
+
+
+def _check_room(image: str, asked: SimpleNamespace, command: str) -> None:
+    from convtool.cli.batches import room
+    from convtool.cli.batches.places import Task
+
+    limit, needed = room.limit(asked.memory_limit), room.needed(Task(0, image, {}), asked, command)
+    if needed > limit:
+        raise DataError(f"{image}: {room.too_large(needed, limit)}")

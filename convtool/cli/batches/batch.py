@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _HOPELESS = ("ENOSPC", "EDQUOT", "EROFS")  # of the disk, whatever the image
 _SCARCE = 16 << 20  # bytes, with fewer of which anything may fail in any way
-_ADVICE = "raise --memory-limit, cut the image up, or use a machine with more"
+_PARTS = 4  # of the memory limit, for what least squares may take in one step
 
 
 class Batch:
@@ -54,8 +54,8 @@ class Batch:
         self._records = records.Records(asked, self._command, reads, writes)
         self._tally = Tally(len(self._tasks), self._command, convtool.__version__)
         self._reports: dict[int, Report] = {}
-        self._is_ended = False
-        _set_up(job)
+        self._is_ended = self._is_told = False
+        _set_up(job, self._limit)
 
     def _planned(self, inputs: list[Input], others: list[str], word: str, writes: tuple[str, ...]) -> list[Task]:
         """What is to be done, once it is sure that nothing which is read, or written, is replaced."""
@@ -74,31 +74,45 @@ class Batch:
         """Do it; raises typer.Exit with the status unless every image is done."""
         for folder in records.folders(self._tasks):
             temporaries.sweep(folder)
+        self._prepare_report()
         asked, quiet = self._asked, self._job.quiet or self._asked.as_json
         needs = functools.partial(room.needed, asked=asked, command=self._command, has_facts=self._job.wants_facts)
-        crew = Crew(asked.jobs or process.workers(), self._do, needs, self._limit, _ADVICE)
+        crew = Crew(asked.jobs or process.workers(), self._do, needs, self._limit)
         with ExitStack() as stack:
             stream = None if asked.report is None else stack.enter_context(_opened(asked.report))
             watch = stack.enter_context(Watch(self._tally.progress, self._tally.total, quiet))
             stack.enter_context(first_interrupt(lambda: self._hear(crew)))
             stack.enter_context(blas.single_threaded())
             try:
-                for done in crew.run(self._tasks, lambda: watch.tick(self._tally.ended)):
-                    self._end(done, crew)
-                    self._write(self._tally.ready_lines(), stream)
-                    watch.tick(self._tally.ended, done.task.image)
-            except Exception:
-                for done in crew.drain():
-                    self._end(done, crew)
-                raise
-            except BaseException:  # the process is to end, whatever the threads do
-                temporaries.abandon()
-                raise
+                self._work_through(crew, stream, watch)
             finally:
-                self._write(self._tally.late_lines(), stream)
-                stack.close()
-                self._show(quiet)
-        self._leave(crew)
+                try:
+                    self._write(self._tally.late_lines(), stream)
+                finally:
+                    stack.close()
+                    self._show(quiet)
+        self._leave()
+
+    def _work_through(self, crew: Crew, stream: IO[bytes] | None, watch: Watch) -> None:
+        """All that is left to do; what is in hand ends before an error leaves here, unless the process is to end."""
+
+        def tick(image: str = "") -> None:
+            self._tell_end(crew)
+            watch.tick(self._tally.ended, image)
+
+        try:
+            for done in crew.run(self._tasks, tick):
+                self._end(done, crew)
+                self._write(self._tally.ready_lines(), stream)
+                tick(done.task.image)
+        except Exception:
+            for done in crew.drain():
+                with suppress(ConvtoolError):  # which others may have met as well
+                    self._end(done, crew)
+            raise
+        except BaseException:  # the process is to end, whatever the threads do
+            temporaries.abandon()
+            raise
 
     def _do(self, task: Task) -> None:
         """What a thread does for an image."""
@@ -140,9 +154,19 @@ class Batch:
             crew.is_stopping = True
 
     def _hear(self, crew: Crew) -> None:
-        """The first Ctrl-C."""
+        """The first Ctrl-C; nothing is printed here, where it may come in the middle of a line."""
         crew.is_stopping = self._is_ended = True
-        say(f"finishing the {crew.in_hand} in hand; once more Ctrl-C stops at once")
+
+    def _tell_end(self, crew: Crew) -> None:
+        if self._is_ended and not self._is_told:
+            self._is_told = True
+            say(f"finishing the {crew.in_hand} in hand; once more Ctrl-C stops at once")
+
+    def _prepare_report(self) -> None:
+        """A report in the output folder, which is made for it."""
+        folder, report = self._asked.output_dir, self._asked.report
+        if report is not None and folder is not None and files.is_inside(report, folder):
+            places.prepare(report)
 
     def _write(self, lines: list[str], stream: IO[bytes] | None) -> None:
         for line in lines:
@@ -166,7 +190,7 @@ class Batch:
             say(f"note: {note}")
         say(self._tally.summary())
 
-    def _leave(self, crew: Crew) -> None:
+    def _leave(self) -> None:
         if self._is_ended:
             raise typer.Exit(128 + signal.SIGINT)
         if self._tally.is_bug:
@@ -193,10 +217,12 @@ def _lists(asked: SimpleNamespace) -> list[str]:
     return words if asked.files_from is None else [asked.files_from, *words]
 
 
-def _set_up(job: Job) -> None:
+def _set_up(job: Job, limit: int) -> None:
     """Settle for the whole batch what must not differ from image to image."""
     policy = process.policy
     policy.one_shot = False
+    if not policy.reproducible:
+        policy.memory = min(policy.memory, limit // _PARTS)
     job.kept = Kept(is_batch=True)
     job.is_heard = not job.quiet or job.report_file is not None or job.asked.as_json
     job.wants_facts = job.report_file is not None or job.asked.as_json or job.asked.verbose

@@ -21,7 +21,7 @@ from types import FrameType
 
 from convtool import process
 from convtool.cli.batches.places import Task
-from convtool.errors import DataError
+from convtool.cli.batches.room import too_large
 
 _TICK = 0.5  # seconds after which who watches is told, if nothing else happens
 
@@ -40,10 +40,8 @@ class Crew:
     work: what is done for a task; needs: the bytes that it may take; limit: the bytes that all in hand may take
     """
 
-    def __init__(
-        self, jobs: int, work: Callable[[Task], None], needs: Callable[[Task], int], limit: int, advice: str
-    ) -> None:
-        self._jobs, self._work, self._needs, self._limit, self._advice = jobs, work, needs, limit, advice
+    def __init__(self, jobs: int, work: Callable[[Task], None], needs: Callable[[Task], int], limit: int) -> None:
+        self._jobs, self._work, self._needs, self._limit = jobs, work, needs, limit
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -85,7 +83,7 @@ class Crew:
         while waiting and not self.is_stopping and len(self._hands) < self._jobs:
             needed = self._bytes_of(waiting[0])
             if needed > self._limit:
-                yield Done(waiting.popleft(), self._too_large(needed))
+                yield Done(waiting.popleft(), too_large(needed, self._limit))
             elif needed + sum(self._hands.values()) > self._limit:
                 return
             else:
@@ -101,11 +99,6 @@ class Crew:
         if task.number not in self._foretold:
             self._foretold = {task.number: self._needs(task)}
         return self._foretold[task.number]
-
-    def _too_large(self, needed: int) -> DataError:
-        return DataError(
-            f"it would take about {needed} bytes of memory, and the limit is {self._limit}: {self._advice}"
-        )
 
     def _share(self) -> None:
         process.policy.sharing = max(1, len(self._hands))

@@ -20,6 +20,7 @@ from types import SimpleNamespace
 
 from convtool import files
 from convtool.cli import lists
+from convtool.cli.batches import is_pattern
 from convtool.errors import FileError, SettingError
 from convtool.images.formats import READ
 
@@ -47,15 +48,15 @@ def expanded(asked: SimpleNamespace, others: list[str]) -> list[Input]:
     return list(found)
 
 
-def is_pattern(word: str) -> bool:
-    """Whether a word stands for the files that are named like it."""
-    return glob.has_magic(word) and not os.path.lexists(word)
-
-
 def _meant(word: str, asked: SimpleNamespace, others: list[str]) -> Iterator[Input]:
     if word == files.STDIO:
         raise SettingError("standard input (-) is one image: name it alone, or give names with --files-from -")
     if word.startswith("@"):
+        if os.path.lexists(word):
+            raise SettingError(
+                f"{word} is a file, and also says that {word[1:]} lists names: say ./{word} for the image, or"
+                f" --files-from {word[1:]}"
+            )
         yield from _listed(word[1:], asked.null)
     elif os.path.isdir(word):
         if asked.output_dir is None:
@@ -78,8 +79,7 @@ def _listed(source: str, null: bool) -> Iterator[Input]:
 def _matching(pattern: str, output_dir: str | None) -> Iterator[Input]:
     found = sorted(name for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name))
     if output_dir is not None:
-        results = os.path.join(os.path.realpath(output_dir), "")
-        found = [name for name in found if not os.path.realpath(name).startswith(results)]
+        found = [name for name in found if not files.is_inside(name, output_dir)]
     if not found:
         raise FileError(f"no file is named like {pattern}: is the pattern right?")
     yield from (Input(name, is_found=True) for name in found)

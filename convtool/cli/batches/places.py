@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from convtool import files
+from convtool.cli.batches import names_one
 from convtool.cli.batches.names import Input
 from convtool.errors import FileError, SettingError
 from convtool.images.formats import SUFFIXES, kind_of, output_format, suffix_for
@@ -44,7 +45,7 @@ class Task:
 def tasks(inputs: list[Input], asked: SimpleNamespace, command: str, word: str, writes: tuple[str, ...]) -> list[Task]:
     """What is to be done for each input; raises SettingError where two results, or a result and an input, collide."""
     if asked.output is not None:
-        raise SettingError(f"-o names one file, and this is a batch of {len(inputs)}: say --output-dir FOLDER instead")
+        return [_named(inputs[0], asked, writes)] if names_one(asked) else _refused_output(len(inputs))
     usual = "{stem}{suffix}" if asked.output_dir else f"{{stem}}.{word}{{suffix}}"
     templates = {"output": asked.output_name or usual}
     templates |= {name: getattr(asked, name) for name in writes if getattr(asked, name) is not None}
@@ -57,6 +58,18 @@ def tasks(inputs: list[Input], asked: SimpleNamespace, command: str, word: str, 
         placed = {name: os.path.join(folder, template.format(**values)) for name, template in templates.items()}
         found.append(Task(number, each.name, placed))
     return found
+
+
+def _named(image: Input, asked: SimpleNamespace, writes: tuple[str, ...]) -> Task:
+    """An image whose results were named; they must have records beside them, so they are files."""
+    if asked.output in files.STDOUT_NAMES:
+        raise SettingError("--skip-existing is for results that stay: name a file with -o")
+    named = {name: getattr(asked, name) for name in ("output", *writes)}
+    return Task(0, image.name, {name: target for name, target in named.items() if target is not None})
+
+
+def _refused_output(count: int) -> list[Task]:
+    raise SettingError(f"-o names one file, and this is a batch of {count}: say --output-dir FOLDER instead")
 
 
 def without_results(inputs: list[Input], planned: list[Task], is_recorded: Callable[[str], bool]) -> list[Input]:

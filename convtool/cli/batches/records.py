@@ -80,7 +80,7 @@ class Records:
 
 def folders(found: Iterable[Task]) -> set[str]:
     """Every folder that results and their records go to."""
-    every = {os.path.dirname(target) or "." for task in found for target in task.results.values()}
+    every = {os.path.dirname(os.path.realpath(target)) for task in found for target in task.results.values()}
     return every | {os.path.join(folder, FOLDER) for folder in every}
 
 

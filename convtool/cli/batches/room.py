@@ -6,6 +6,7 @@ import os
 import re
 from types import SimpleNamespace
 
+from convtool import process
 from convtool.cli.batches.places import Task
 from convtool.errors import DataError, SettingError
 from convtool.images.header import values_of
@@ -20,6 +21,7 @@ _BYTES |= {"least-squares": 84}
 _UNKNOWN = 128  # for methods that came later
 _MORE = 20  # for decoding to linear light, and for figures on the kernel
 _LEAST = 256 << 20  # to begin with: with less, a library that is loaded may wait for memory for ever
+_ADVICE = "raise --memory-limit, cut the image up, or use a machine with more"
 _FIXED = 16 << 20  # of a thread, and of what libraries keep
 
 
@@ -51,4 +53,10 @@ def needed(task: Task, asked: SimpleNamespace, command: str, has_facts: bool = F
     each += _MORE * (getattr(asked, "linear", False) + has_facts)
     values, width = values_of(task.image)
     is_double = getattr(asked, "precision", "auto") == "double" or width > 2
-    return _FIXED + size + values * each * (2 if is_double else 1)
+    in_one_step = process.policy.memory if getattr(asked, "method", None) == "least-squares" else 0
+    return _FIXED + size + in_one_step + values * each * (2 if is_double else 1)
+
+
+def too_large(needed: int, limit: int) -> DataError:
+    """The error for an image that does not fit by itself."""
+    return DataError(f"it would take about {needed} bytes of memory, and the limit is {limit}: {_ADVICE}")
