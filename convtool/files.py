@@ -188,7 +188,7 @@ class Staging:
 
     def digests(self) -> dict[str, str]:
         """The SHA-256 of each result as it stands now, by its target."""
-        return {pending.target: digest(pending.stream) for pending in self._pending}
+        return {pending.target: _digest_of(pending.stream) for pending in self._pending}
 
     def _stage(self, target: str) -> _Pending:
         path = STDIO if target in STDOUT_NAMES else os.path.realpath(target)
@@ -240,8 +240,15 @@ class Staging:
                 pending.temporary.discard()
 
 
-def digest(stream: IO[bytes]) -> str:
-    """The SHA-256 of a file's whole content, as hexadecimal digits."""
+def digest(content: bytes | memoryview) -> str:
+    """The SHA-256 of a file's content, as hexadecimal digits."""
+    import hashlib  # only for who asks
+
+    return hashlib.sha256(content).hexdigest()
+
+
+def _digest_of(stream: IO[bytes]) -> str:
+    """That of all that a stream holds."""
     import hashlib  # only for who asks
 
     stream.flush()

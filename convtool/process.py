@@ -12,15 +12,16 @@ import functools
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from convtool.errors import SettingError
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
+MEMORY = 4 << 30  # bytes that a solution in one step may take
 MAX_PIXELS = 500_000_000  # that a compressed image may unpack to, unless the user says otherwise
 
 Item = TypeVar("Item")
@@ -35,17 +36,19 @@ class Policy:
     was learned on this machine, by a name that says what it is, or None; memory: the bytes that a solution in one step
     may take, unless the user says otherwise; max_pixels: that a compressed image may unpack to; put_off: what `waits`
     begins; sharing: pieces of work that go on side by side, and share the threads; reproducible: whether results may
-    depend on nothing but what is computed, so on no number of threads and nothing that was learned
+    depend on nothing but what is computed, so on no number of threads and nothing that was learned; keep: gives what
+    has this key, made if need be, and keeps as many of its kind; None where there are no other images
     """
 
     threads: int | None = None
     one_shot: bool = False
     load_wisdom: Callable[[str], bytes | None] | None = None
-    memory: int = 4 << 30
+    memory: int = MEMORY
     max_pixels: int = MAX_PIXELS
     put_off: Callable[[], object] | None = None
     sharing: int = 1
     reproducible: bool = False
+    keep: Callable[[tuple[Hashable, ...], Callable[[], Any], int], Any] | None = None
 
 
 policy = Policy()

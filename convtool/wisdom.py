@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from convtool.errors import FileError
-from convtool.files import Staging
+from convtool.files import Staging, digest
 
 
 def folder() -> Path:
@@ -57,9 +57,7 @@ def write(library_version: str, blob: bytes) -> Path:
 
 
 def _checksum(blob: bytes) -> bytes:
-    import hashlib  # only for who has learned something
-
-    return hashlib.sha256(blob).hexdigest().encode()
+    return digest(blob).encode()
 
 
 def _processor() -> str:

@@ -34,7 +34,7 @@ def test_what_many_need_is_made_once() -> None:
         made.append(1)
         return object()
 
-    threads = [threading.Thread(target=lambda: found.append(kept.of_shape("k", make))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: found.append(kept.of_shape(("k",), make))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -51,20 +51,21 @@ def test_who_needs_something_else_does_not_wait() -> None:
         assert free.wait(PATIENCE)
         return "slow"
 
-    thread = threading.Thread(target=kept.of_shape, args=("slow", slowly))
+    thread = threading.Thread(target=kept.of_shape, args=(("slow",), slowly))
     thread.start()
     assert begun.wait(PATIENCE)
-    assert kept.of_shape("quick", lambda: "quick") == "quick"
+    assert kept.of_shape(("quick",), lambda: "quick") == "quick"
     assert kept.common("quick", lambda: "common") == "common"
     free.set()
     thread.join(PATIENCE)
-    assert kept.of_shape("slow", lambda: "again") == "slow"
+    assert kept.of_shape(("slow",), lambda: "again") == "slow"
 
 
 def test_the_shapes_that_were_needed_last_are_kept() -> None:
     kept, made = Kept(is_batch=True), []
     for key in (1, 2, 3, 4, 1, 5, 1, 2, 5):
-        kept.of_shape(key, lambda key=key: made.append(key))
+        kept.of_shape(("kind", key), lambda key=key: made.append(key))
+        kept.of_shape(("other", "k"), lambda: None)
     assert made == [1, 2, 3, 4, 5, 2]
     for key in range(100):
         kept.common(key, lambda key=key: made.append(key))
@@ -80,8 +81,8 @@ def test_what_cannot_be_made_is_tried_by_the_next() -> None:
         raise DataError("no")
 
     with pytest.raises(DataError):
-        kept.of_shape("k", refuse)
-    assert kept.of_shape("k", lambda: "made") == "made"
+        kept.of_shape(("k",), refuse)
+    assert kept.of_shape(("k",), lambda: "made") == "made"
     with pytest.raises(EndsBatchError, match="no"):
         kept.common("k", refuse)
     with pytest.raises(DataError):

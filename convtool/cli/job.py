@@ -34,6 +34,7 @@ _NO_SETTINGS = {"image", "kernel", "output", "bias", "reference", "set_", "a", "
 _NO_SETTINGS |= {"no_clobber", "report", "quiet", "verbose", "as_json", "max_pixels"}
 _NO_SETTINGS |= {"kernels", "verify", "mask", "indices", "components", "direction", "spectrum", "map", "sharp"}
 _NO_SETTINGS |= batch_options.NAMES
+_REPRODUCIBLE_MEMORY = 2 << 30  # bytes for a solution in one step, however much is free
 
 
 class Job:
@@ -143,4 +144,4 @@ def _set_policy(asked: SimpleNamespace, threads: int | None) -> None:
     policy.max_pixels = getattr(asked, "max_pixels", policy.max_pixels)
     policy.reproducible = getattr(asked, "reproducible", False)
     if policy.reproducible:  # nor on whether there are other images
-        policy.load_wisdom, policy.one_shot = None, False
+        policy.load_wisdom, policy.one_shot, policy.memory = None, False, _REPRODUCIBLE_MEMORY

@@ -1,13 +1,14 @@
 """What the images of a batch have in common: read or made for one of them, and kept for the others.
 
 One thread makes a thing while the others that need it wait, and only they. What belongs to a shape (operators with
-their spectra) is kept for the few shapes that were needed last, so that memory does not grow with the number of images.
+their spectra, factors) is kept for the few shapes that were needed last, so that memory does not grow with the number
+of images.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -46,7 +47,7 @@ class Kept:
     def __init__(self, is_batch: bool) -> None:
         self.is_batch = is_batch
         self._common: OrderedDict[Hashable, _Thing] = OrderedDict()
-        self._of_shapes: OrderedDict[Hashable, _Thing] = OrderedDict()
+        self._of_shapes: defaultdict[Hashable, OrderedDict[Hashable, _Thing]] = defaultdict(OrderedDict)
         self._lock = threading.Lock()
 
     def common(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -56,13 +57,14 @@ class Kept:
         with self.for_all():
             return thing.made(make)
 
-    def of_shape(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What images of one shape share; the key says the shape."""
+    def of_shape(self, key: tuple[Hashable, ...], make: Callable[[], T], most: int = _SHAPES) -> T:
+        """What images of one shape share; the key says what it is and the shape. The `most` of its kind are kept."""
         with self._lock:
-            thing = self._of_shapes.setdefault(key, _Thing())
-            self._of_shapes.move_to_end(key)
-            while len(self._of_shapes) > _SHAPES:
-                self._of_shapes.popitem(last=False)
+            alike = self._of_shapes[key[0]]
+            thing = alike.setdefault(key, _Thing())
+            alike.move_to_end(key)
+            while len(alike) > most:
+                alike.popitem(last=False)
         return thing.made(make)
 
     @contextmanager

@@ -90,7 +90,7 @@ def write(
         return False
     _check_ours(name)
     bias = None if layer.bias is None else np.asarray(layer.bias).tolist()
-    content = {_KEY: _FORMAT, "sha256": _hash(stream.getvalue()), **words}
+    content = {_KEY: _FORMAT, "sha256": files.digest(stream.getvalue()), **words}
     content |= {name: getattr(layer, name) for name in _SETTINGS}
     text = json.dumps({**content, "bias": bias, **(more or {})}, indent=2)
     staging.open(name).write(f"{text}\n".encode())
@@ -125,7 +125,7 @@ def find(kernel: str) -> Sidecar | None:
         return None  # somebody else's file
     if content[_KEY] != _FORMAT:
         raise FileError(f"{name} has format {content[_KEY]}, expected {_FORMAT}: use the convtool that wrote it")
-    if content.get("sha256") != _hash(files.read_bytes(kernel)):
+    if content.get("sha256") != files.digest(files.read_bytes(kernel)):
         raise DataError(
             f"{kernel} is not the kernel that {name} describes (its hash differs): merge again, or remove {name}"
         )
@@ -277,9 +277,3 @@ def _short(value: Any) -> str:
 def _tuples(value: Any) -> Any:
     """JSON's lists as tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _hash(content: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(content).hexdigest()

@@ -76,17 +76,17 @@ def choose(observation: Observation) -> Choice:
 
 def _exact(observation: Observation, levels: list[Noise]) -> Choice | None:
     """The pseudo-inverse, where nothing that matters is amplified in any image."""
-    from convtool.deconvolution.solvers import filters, periodic
+    from convtool.deconvolution.solvers import factors, periodic
 
     operator = observation.operator
     if observation.weights is not None or not operator.geometry.is_circulant or not periodic.is_affordable(operator):
         return None
-    inverse = periodic.inverse(operator)
+    inverse = factors.inverse(operator)
     gains = [inverse.noise_gain * inverse.norm / _contrast(y) for y in observation.y]
     rounded = [_rounded(y, found) for y, found in zip(observation.y, levels, strict=True)]
     if max(gain * least for gain, least in zip(gains, rounded, strict=True)) >= _EXACT:
         return None  # told without a look at the spectrum
-    parts = filters.decompose(operator)
+    parts = factors.decomposition(operator, operator)
     noise = [_white(y, found, parts) for y, found in zip(observation.y, levels, strict=True)]
     worst = max(gain * max(each) for gain, *each in zip(gains, rounded, noise, strict=True))
     if not worst < _EXACT:

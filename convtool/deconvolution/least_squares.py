@@ -69,12 +69,12 @@ def solve(observation: Observation, options: Options) -> Estimate:
     import numpy as np
 
     from convtool import process
-    from convtool.deconvolution.solvers import least_norm
+    from convtool.deconvolution.solvers import factors, least_norm
     from convtool.deconvolution.solvers.trust import residuals
 
     _check(options)
     y, operator = observation.complete("least-squares"), observation.operator
-    system = least_norm.System.of(operator, options.damping)
+    system = factors.of(operator, ("system", options.damping), lambda: least_norm.System.of(operator, options.damping))
     tol = options.tol if options.tol is not None else 1e-10 if y.dtype == np.float64 else 1e-6
     memory = process.policy.memory if options.memory is None else int(options.memory * 2**30)
     aim = least_norm.Aim(tol, options.limit, options.solver, memory)

@@ -14,6 +14,7 @@ import numpy as np
 
 from convtool.axes import spelled
 from convtool.errors import SettingError
+from convtool.files import digest
 from convtool.images.alpha import opacity_as
 from convtool.images.exif import orientation_of
 from convtool.images.image import Metadata, TiffMetadata
@@ -130,11 +131,10 @@ def _fields(kind: str, plan: _Plan, tiff: TiffMetadata | None, pixels: np.ndarra
     if kind == "imagej":
         fields = {_ascii(key): value if key == "Info" else _ascii(value) for key, value in fields.items()}
     if kind == "ome":
-        import hashlib
         import uuid
 
-        digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
-        fields |= {"UUID": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, digest)}", "Creator": "convtool"}
+        content = digest(np.ascontiguousarray(pixels).data)
+        fields |= {"UUID": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, content)}", "Creator": "convtool"}
     return fields
 
 

@@ -90,5 +90,6 @@ def _check_room(image: str, asked: SimpleNamespace, command: str) -> None:
     from convtool.cli.batches.places import Task
 
     limit, needed = room.limit(asked.memory_limit), room.needed(Task(0, image, {}), asked, command)
+    limit = room.leave_for_factors(limit, asked)
     if needed > limit:
         raise DataError(f"{image}: {room.too_large(needed, limit)}")

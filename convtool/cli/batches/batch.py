@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _HOPELESS = ("ENOSPC", "EDQUOT", "EROFS")  # of the disk, whatever the image
 _SCARCE = 16 << 20  # bytes, with fewer of which anything may fail in any way
-_PARTS = 4  # of the memory limit, for what least squares may take in one step
 
 
 class Batch:
@@ -50,12 +49,12 @@ class Batch:
             raise SettingError(NO_IMAGE)
         others += _lists(asked)
         self._tasks = self._planned(expanded(asked, others), others, word, writes)
-        self._limit = room.limit(asked.memory_limit)
+        self._limit = room.leave_for_factors(room.limit(asked.memory_limit), asked)
         self._records = records.Records(asked, self._command, reads, writes)
         self._tally = Tally(len(self._tasks), self._command, convtool.__version__)
         self._reports: dict[int, Report] = {}
         self._is_ended = self._is_told = False
-        _set_up(job, self._limit)
+        _set_up(job)
 
     def _planned(self, inputs: list[Input], others: list[str], word: str, writes: tuple[str, ...]) -> list[Task]:
         """What is to be done, once it is sure that nothing which is read, or written, is replaced."""
@@ -117,7 +116,7 @@ class Batch:
     def _do(self, task: Task) -> None:
         """What a thread does for an image."""
         raw = files.read_bytes(task.image)
-        digest = records.digest(raw)
+        digest = files.digest(raw)
         if self._asked.skip_existing and self._records.is_done(task, digest):
             return
         one = self._job.of(image=task.image, **task.results)
@@ -217,13 +216,12 @@ def _lists(asked: SimpleNamespace) -> list[str]:
     return words if asked.files_from is None else [asked.files_from, *words]
 
 
-def _set_up(job: Job, limit: int) -> None:
+def _set_up(job: Job) -> None:
     """Settle for the whole batch what must not differ from image to image."""
     policy = process.policy
     policy.one_shot = False
-    if not policy.reproducible:
-        policy.memory = min(policy.memory, limit // _PARTS)
     job.kept = Kept(is_batch=True)
+    policy.keep = job.kept.of_shape
     job.is_heard = not job.quiet or job.report_file is not None or job.asked.as_json
     job.wants_facts = job.report_file is not None or job.asked.as_json or job.asked.verbose
 

@@ -38,7 +38,7 @@ def name_of(target: str) -> str:
     """The record's file name."""
     name = os.path.basename(target)
     if len(os.fsencode(name)) > _LONGEST:
-        name = digest(os.fsencode(name))
+        name = files.digest(os.fsencode(name))
     return os.path.join(os.path.dirname(target), FOLDER, f"{name}.json")
 
 
@@ -62,7 +62,9 @@ class Records:
             found = json.loads(files.read_bytes(name_of(task.output)))
             folder = os.path.dirname(task.output)
             more = {name: os.path.join(folder, os.path.basename(name)) for name in found["results"]}
-            results = {name: digest(files.read_bytes(target)) for name, target in {**more, **task.results}.items()}
+            results = {
+                name: files.digest(files.read_bytes(target)) for name, target in {**more, **task.results}.items()
+            }
         except (ConvtoolError, ValueError, TypeError, KeyError, RecursionError):
             return False
         return bool(found == self._record(image, results))
@@ -93,16 +95,9 @@ def _content_of(name: str) -> str | None:
         return None
     if not os.path.isfile(name):
         return name
-    return " ".join(digest(files.read_bytes(each)) for each in [name, *sidecar.existing([name])])
+    return " ".join(files.digest(files.read_bytes(each)) for each in [name, *sidecar.existing([name])])
 
 
 def is_stream(name: str) -> bool:
     """Whether a name is that of standard input, a pipe or a device."""
     return name == files.STDIO or (os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name))
-
-
-def digest(raw: bytes) -> str:
-    """The SHA-256 of a file's content, as hexadecimal digits."""
-    import hashlib
-
-    return hashlib.sha256(raw).hexdigest()

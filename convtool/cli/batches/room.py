@@ -22,6 +22,7 @@ _UNKNOWN = 128  # for methods that came later
 _MORE = 20  # for decoding to linear light, and for figures on the kernel
 _LEAST = 256 << 20  # to begin with: with less, a library that is loaded may wait for memory for ever
 _ADVICE = "raise --memory-limit, cut the image up, or use a machine with more"
+_PARTS, _KEPT = 8, 2  # of the limit, for the factors of a solution in one step, which are kept for so many shapes
 _FIXED = 16 << 20  # of a thread, and of what libraries keep
 
 
@@ -43,6 +44,15 @@ def limit(text: str | None) -> int:
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
+def leave_for_factors(limit: int, asked: SimpleNamespace) -> int:
+    """What is left of a limit for the images, when what they have in common has its part."""
+    if getattr(asked, "method", None) != "least-squares":
+        return limit
+    if not process.policy.reproducible:
+        process.policy.memory = min(process.policy.memory, limit // _PARTS)
+    return limit - _KEPT * (limit // _PARTS)
+
+
 def needed(task: Task, asked: SimpleNamespace, command: str, has_facts: bool = False) -> int:
     """About how many bytes a task takes at its peak: its file, and the arrays of the computation."""
     try:
@@ -53,8 +63,7 @@ def needed(task: Task, asked: SimpleNamespace, command: str, has_facts: bool = F
     each += _MORE * (getattr(asked, "linear", False) + has_facts)
     values, width = values_of(task.image)
     is_double = getattr(asked, "precision", "auto") == "double" or width > 2
-    in_one_step = process.policy.memory if getattr(asked, "method", None) == "least-squares" else 0
-    return _FIXED + size + in_one_step + values * each * (2 if is_double else 1)
+    return _FIXED + size + values * each * (2 if is_double else 1)
 
 
 def too_large(needed: int, limit: int) -> DataError:

@@ -113,7 +113,8 @@ class Block:
         getrs = get_lapack_funcs("getrs", (self.lu,))
         size = _norms(b)
         columns = (b / size).astype(self.lu.dtype).reshape(len(b), -1).T
-        t = getrs(self.lu, self.pivots, columns, trans=int(transposed))[0]
+        # SciPy counts the pivots from one in place while LAPACK works, so other threads must not see the same.
+        t = getrs(self.lu, self.pivots.copy(), columns, trans=int(transposed))[0]
         return t.T.reshape(b.shape) * (self.peak * size)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convtool.deconvolution.solvers import golub_kahan, one_step, progress, singular_values, stopping
+from convtool.deconvolution.solvers import factors, golub_kahan, one_step, progress, singular_values, stopping
 from convtool.deconvolution.solvers.golub_kahan import Iterate
 from convtool.deconvolution.solvers.one_step import OneStep
 from convtool.deconvolution.solvers.singular_values import Spread
@@ -189,8 +189,12 @@ def _direct(system: System, aim: Aim) -> OneStep | None:
     """The solution in one step that is to be used from the start."""
     found = one_step.by_frequency(system.operator)
     if found is None and aim.solver == "direct" and _is_bordered(system, aim):
-        return one_step.by_capacitance(system.operator, aim.memory)
+        return _by_capacitance(system.operator, aim.memory)
     return found
+
+
+def _by_capacitance(operator: Convolution, budget: int) -> OneStep | None:
+    return factors.of(operator, ("capacitance", budget), lambda: one_step.by_capacitance(operator, budget))
 
 
 def _is_bordered(system: System, aim: Aim) -> bool:
@@ -236,7 +240,7 @@ def _iterated(system: System, data: np.ndarray, aim: Aim, place: tuple[int, int]
         progress.tell(progress.Step(at.count, goal.limit, at.residual / (goal.norm_data or 1.0), *place))
         reason = goal.reason(at)
         if pace.is_hopeless(at) or (reason is Reason.LIMIT and pace.has_choice):
-            direct = one_step.by_capacitance(operator, aim.memory)
+            direct = _by_capacitance(operator, aim.memory)
             if direct is not None:
                 return direct
             pace = Pace(goal, math.inf)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convtool.deconvolution.solvers import capacitance, golub_kahan, periodic, progress, singular_values
+from convtool.deconvolution.solvers import capacitance, factors, golub_kahan, periodic, progress, singular_values
 from convtool.deconvolution.solvers.singular_values import Spread
 from convtool.operators import Convolution
 
@@ -33,7 +33,7 @@ def by_frequency(operator: Convolution) -> OneStep | None:
     """The solution of a circulant operator; None for others, and where it would take too much memory."""
     if not operator.geometry.is_circulant or not periodic.is_affordable(operator):
         return None
-    inverse = periodic.inverse(operator)
+    inverse = factors.inverse(operator)
     return OneStep("frequency by frequency", singular_values.circulant(inverse), inverse.applied)
 
 
@@ -46,17 +46,17 @@ def by_capacitance(operator: Convolution, budget: int) -> OneStep | None:
     """The solution by the capacitance matrix, in so many bytes; None where the operator is singular, or nearly so."""
     rows, size = capacitance.border_size(operator), capacitance.bytes_needed(operator)
     progress.tell(f"factoring a {rows}x{rows} matrix, in {spelled_bytes(size)} of memory")
-    factors = capacitance.reliable(operator, budget)
-    if factors is None:
+    factored = capacitance.reliable(operator, budget)
+    if factored is None:
         return None
     progress.tell("factored: solving, and estimating the condition number")
-    least = 1 / capacitance.inverse_norm(factors)
+    least = 1 / capacitance.inverse_norm(factored)
     spread = Spread(
         golub_kahan.largest_value(operator), least, "estimated by power iteration", False, math.prod(operator.in_shape)
     )
     if spread.condition(0.0) > _WORST:
         return None
-    return OneStep("by its capacitance matrix", spread, lambda y: capacitance.solve(factors, y).x)
+    return OneStep("by its capacitance matrix", spread, lambda y: capacitance.solve(factored, y).x)
 
 
 def spelled_bytes(size: int) -> str:

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convtool import fft
-from convtool.deconvolution.solvers import columns, conjugate_gradient, progress
+from convtool.deconvolution.solvers import columns, conjugate_gradient, factors, progress
 from convtool.deconvolution.solvers.columns import Columns
-from convtool.deconvolution.solvers.filters import Decomposition, decompose, filtered, filtered_data, noise_gain
+from convtool.deconvolution.solvers.filters import Decomposition, filtered, filtered_data, noise_gain
 from convtool.deconvolution.solvers.folded import Folded
 from convtool.deconvolution.solvers.torus import is_torus
 from convtool.deconvolution.solvers.unseen import Completion, Steps, Surface
@@ -103,7 +103,7 @@ def solved(observation: Observation, rule: Rule, is_chosen: bool) -> tuple[Decom
     if not is_chosen and observation.weights is None and columns.fits(operator):
         return _by_columns(observation, rule)
     surface = Surface.under(operator)
-    parts = decompose(surface.operator)
+    parts = factors.decomposition(operator, surface.operator)
     count, images = len(observation.y), enumerate(observation.images(), 1)
     return parts, [_Image(one, surface, parts, rule, is_chosen, n, count).answer() for n, one in images]
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convtool import blas, process
-from convtool.deconvolution.solvers import gram_schmidt, norms, periodic
+from convtool.deconvolution.solvers import factors, gram_schmidt, norms, periodic
 from convtool.deconvolution.solvers.inverses import MARGIN, default_rcond, inverses
 from convtool.deconvolution.solvers.norms import Chosen
 from convtool.deconvolution.solvers.spectra import Spectra
@@ -47,11 +47,13 @@ class Solved:
 def solution(operator: Convolution, y: np.ndarray, rcond: float | None = None) -> Solved:
     """A^+ y for data y [n, c_out, *grid] and a circulant operator, on the shorter way; rcond as for the inverse.
 
+    Where other images need the inverse (see `factors`), it is made for them all.
+
     Raises SettingError where the operator is not circulant.
     """
     operator.check_circulant()
-    if not _is_shorter(operator, len(y)):
-        inverse = periodic.inverse(operator, rcond)
+    if factors.has_inverse(operator) or not _is_shorter(operator, len(y)):
+        inverse = factors.inverse(operator, rcond)
         return Solved(inverse.applied(y), inverse.rcond, inverse.norm, inverse.noise_gain)
     with blas.single_threaded():
         return _solved(Symbol(operator), y, default_rcond(operator.dtype) if rcond is None else rcond)
