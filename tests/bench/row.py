@@ -86,7 +86,7 @@ class Row:
     plan: arguments of `convtool plan`; a row that has them is measured without its wisdom (cold) and with it (warm)
     figures: more numbers of convtool's result, by name
     times: what convtool's call counts, such as 1 / 20 for a batch of 20; is_fresh: whether its first call is the first
-    most_rounds: of convtool, where its call takes minutes
+    most_rounds: of everyone but the floors, where calls take minutes
     """
 
     name: str

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 
-from . import choice, cost, rows_commands, rows_inverse, rows_iterative, rows_linear, rows_pooling
+from . import choice, cost, rows_batches, rows_commands, rows_inverse, rows_iterative, rows_linear, rows_pooling
 from .row import Row
 
-_SUBJECTS = (rows_linear, rows_inverse, rows_pooling, rows_iterative, rows_commands)
+_SUBJECTS = (rows_linear, rows_inverse, rows_pooling, rows_iterative, rows_commands, rows_batches)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -114,12 +114,16 @@ def bare_imports(data: Files) -> Call:
 
 def command(arguments: list[object], result: Path) -> Call:
     """A run of this interpreter; its result is the file it writes."""
-    line = [sys.executable, *map(str, arguments)]
+    return ran([sys.executable, *arguments], result)
+
+
+def ran(line: Sequence[object], result: Path) -> Call:
+    """A run of a process; its result is the file it writes."""
     # A package that is installed has its bytecode, as those of the peers have.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def call() -> Path:
-        done = subprocess.run(line, cwd=machine.ROOT, capture_output=True, text=True, env=env)
+        done = subprocess.run([*map(str, line)], cwd=machine.ROOT, capture_output=True, text=True, env=env)
         if done.returncode:
             raise RuntimeError((done.stderr.strip().splitlines() or ["failed"])[-1])
         return result

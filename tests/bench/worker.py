@@ -47,7 +47,10 @@ def measured(row: Row, rounds: int, budget: float, regime: str = "") -> Outcome:
     try:
         seconds = alternate(
             {name: run.call for name, run in ready.items() if run.call},
-            {name: share(run.most_rounds or rounds, run.seconds[-1], budget) for name, run in ready.items()},
+            {
+                name: share(rounds if run.timing.role == FLOOR else row.most_rounds or rounds, run.seconds[-1], budget)
+                for name, run in ready.items()
+            },
         )
     finally:
         gc.enable()
@@ -70,13 +73,11 @@ class _Run:
     call: Callable[[], Any] | None = None
     result: Any = None
     seconds: Sequence[float] = ()
-    most_rounds: int | None = None
 
 
 def _prepared(row: Row, data: Any) -> list[_Run]:
     """Every contender, convtool first; results are compared with its result, and not kept. Without it, nobody else."""
     ours = _tried(Contender(OURS, row.ours, times=row.times), OURS, data)
-    ours.most_rounds = row.most_rounds
     found = [ours]
     if not ours.call:
         return found
