@@ -228,8 +228,8 @@ def test_verdicts_are_against_the_fastest_of_those_named() -> None:
         Timing("theirs (quoted)", QUOTED, (16.0, 16.0, 16.0), source="elsewhere"),
     )
     targets = (
-        Target(1, "slow", ("slow",)),
-        Target(1, "everybody"),
+        Target(1, "slow", ("slow",), limit="nothing"),
+        Target(1, "everybody", limit="its " + 40 * "very " + "slow memory"),
         Target(1, "others", but=("fast",)),
         Target(4, "bare", (FLOOR,)),
         Target(0.2, "theirs", ("theirs (quoted)",)),
@@ -239,6 +239,10 @@ def test_verdicts_are_against_the_fastest_of_those_named() -> None:
     assert [v.value and v.value.median for v in outcome.verdicts] == [0.5, 2.0, 0.5, 4.0, 0.25]
     assert [v.reached for v in outcome.verdicts] == [True, False, True, True, False]
     assert table.line(outcome)[3:7] == ["fast 2,000", "2 [1.5–3]", "bare 1,000", "4 [4–4]"]
+    told = table.details(outcome)
+    assert "nothing" not in told  # bounds what was reached
+    assert "≤ 1 × everybody: no: 2\n    its very very" in told
+    assert max(map(len, told.splitlines())) <= 120
 
 
 def test_times_count_for_floors_and_batches_and_quotes_stand_beside() -> None:

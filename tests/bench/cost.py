@@ -6,6 +6,7 @@ multiple is of the fastest library's transforms at each size. Sizes that would n
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,11 @@ NAME = "cost"
 _KERNEL, _FIRST, _CONSTANT = 31, 256, 1.3
 _MEMORY, _MEMORY_FROM = "memory-convolve-31", 1024  # below, an image is less than what libraries allocate at once
 _IMAGES_NEEDED = 12  # of free memory, in images: what convtool and the bare transforms take together, and some
+_SMALL_AND_LARGE = (
+    "At 256² fixed costs count: 0.3 ms of Python, and the transform of the kernel, which is as large as the image's."
+    " Above 2048² blocks that stay in the cache beat whole transforms, so the multiple falls below 1."
+)
+_BUFFERS = "Buffers of a fixed size (the FFT library's, each thread's) count for less in larger images: it falls."
 LARGEST = {"cold": 16384, "warm": 2048}  # a measured plan of a larger grid takes minutes
 
 
@@ -81,6 +87,12 @@ def _point(measured: Outcome, side: int, threads: int) -> Point | None:
     return Point(side, measured.ours.median, floors[0].median, multiple, taken)
 
 
+def _flatness(name: str, column: dict[int, float], why: str) -> Verdict:
+    value = max(column.values()) / min(column.values())
+    found = Verdict(f"{name}, most / least", _CONSTANT, Spread(value, value, value), "itself")
+    return found if found.reached else dataclasses.replace(found, why=why)
+
+
 def _summed(work: str, regime: str, found: list[Point]) -> Outcome:
     multiples = {p.side: p.multiple.median for p in found}
     memories = {p.side: p.bytes_a_pixel for p in found if p.bytes_a_pixel is not None}
@@ -90,13 +102,8 @@ def _summed(work: str, regime: str, found: list[Point]) -> Outcome:
         "transforms": {p.side: p.transforms for p in found},
         "bytes a pixel": memories,
     }
-    verdicts = tuple(
-        Verdict(
-            f"{name}, most / least", _CONSTANT, Spread(*[max(column.values()) / min(column.values())] * 3), "itself"
-        )
-        for name, column in (("multiple", multiples), ("bytes a pixel", memories))
-        if len(column) > 1
-    )
+    studied = (("multiple", multiples, _SMALL_AND_LARGE), ("bytes a pixel", memories, _BUFFERS))
+    verdicts = tuple(_flatness(name, column, why) for name, column, why in studied if len(column) > 1)
     figures = {f"{name} {side}": value for name, column in columns.items() for side, value in column.items()}
     shown = f"× {min(multiples.values()):.2g} … {max(multiples.values()):.2g}"
     return Outcome(NAME, work, regime, verdicts=verdicts, figures=figures, shown=shown)

@@ -44,7 +44,8 @@ class Timing:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target and what became of it; `value` is None where nothing could be compared, and `why` says why."""
+    """A target and what became of it; `value` is None where nothing could be compared, and `why` says why; it says
+    what bounds the time where the target was missed."""
 
     text: str
     at_most: float
@@ -109,7 +110,8 @@ def _verdict(target: Target, outcome: Outcome, why: str) -> Verdict:
     if why or not rivals or outcome.ours is None:
         ours = next((t.missing for t in outcome.timings if t.role == OURS and t.missing), "")
         return dataclasses.replace(unmeasured, why=why or ours or "nobody to compare with")
-    return dataclasses.replace(unmeasured, value=outcome.ratio(rivals[0]), against=rivals[0].name)
+    found = dataclasses.replace(unmeasured, value=outcome.ratio(rivals[0]), against=rivals[0].name)
+    return found if found.reached else dataclasses.replace(found, why=target.limit)
 
 
 def _rivals(target: Target, outcome: Outcome) -> list[Timing]:

@@ -51,7 +51,7 @@ class Target:
     """convtool's time is to be at most `at_most` times that of the fastest of some contenders.
 
     of: their names, or FLOOR; empty: every peer but those in `but`. needs: modules without which the target does not
-    hold
+    hold. limit: where it is missed, what bounds the time, and what was tried; of two threads of an AMD EPYC
     """
 
     at_most: float
@@ -59,6 +59,7 @@ class Target:
     of: tuple[str, ...] = ()
     but: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    limit: str = ""
 
 
 def relative(ours: np.ndarray, theirs: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from . import cost
@@ -13,6 +14,7 @@ from .timing import Spread
 HEADS = ("row", "work", "convtool", "best peer", "ratio", "floor", "× floor", "first", "to reach", "reached")
 
 _CELL = 60  # letters
+_WIDTH, _INDENT = 120, "    "
 
 
 def milliseconds(seconds: float) -> str:
@@ -83,7 +85,10 @@ def details(outcome: Outcome) -> str:
         lines += [f"  {name:28} {value:.6g}" for name, value in outcome.figures.items()]
     if outcome.first is not None:
         lines.append(f"  {'first call, fresh process':28} {_first(outcome)}")
-    lines += [f"  ≤ {v.at_most:g} × {v.text}: {reached(v)}" for v in outcome.verdicts]
+    for verdict in outcome.verdicts:
+        lines.append(f"  ≤ {verdict.at_most:g} × {verdict.text}: {reached(verdict)}")
+        if verdict.value is not None and verdict.why:
+            lines += textwrap.wrap(verdict.why, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
     return "\n".join([*lines, *(f"  {note}" for note in outcome.notes)])
 
 
