@@ -217,6 +217,21 @@ def test_a_reader_of_the_lines_that_goes_away(scene: Path, out: Path) -> None:
     assert is_right(scene, out)
 
 
+def test_a_target_that_nobody_reads_does_not_keep_the_process(scene: Path, out: Path) -> None:
+    """A named pipe blocks who opens it; the other images are done, and the process ends when it is told to."""
+    out.mkdir()
+    os.mkfifo(out / "0003.png")
+    process = started(scene, *CONVOLVE, "--output-dir", "out", "-j", "2")
+    until(lambda: len([file for file in out.glob("*.png") if file.is_file()]) >= IMAGES - 1)
+    process.send_signal(signal.SIGTERM)
+    outcome = ended(process)
+    assert outcome.status == 128 + signal.SIGTERM
+    assert "Traceback" not in outcome.stderr
+    os.unlink(out / "0003.png")
+    assert is_right(scene, out)
+    assert not [name for name in tree(out) if name.endswith(".tmp")]
+
+
 # Disks and limits -----------------------------------------------------------------------------------------------------
 
 

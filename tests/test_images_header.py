@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import tifffile
 
 from convtool import files, images
+from convtool.errors import DataError
 from convtool.images.header import values_of
 
 
@@ -82,6 +85,26 @@ def test_no_more_of_a_file_is_read_than_its_header(tmp_path: Path, name: str) ->
         assert tracemalloc.get_traced_memory()[1] < 10 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_other_files_that_a_file_names_are_not_opened(tmp_path: Path) -> None:
+    """A named pipe would never answer, and a file elsewhere is none of its business."""
+    other = tmp_path / "other.tif"
+    os.mkfifo(other)
+    image = '<Image><Pixels DimensionOrder="XYZCT" Type="uint8" SizeX="30" SizeY="20" SizeZ="2" SizeC="1" SizeT="1">'
+    planes = [
+        f'<TiffData FirstZ="{z}" PlaneCount="1"><UUID FileName="{f}">urn:{z}</UUID></TiffData>'
+        for z, f in enumerate(["x.tif", "other.tif"])
+    ]
+    xml = f'<OME UUID="urn:0">{image}{"".join(planes)}</Pixels></Image></OME>'
+    tifffile.imwrite(tmp_path / "x.tif", pixels((20, 30)), description=xml, metadata=None)
+    found: list[tuple[int, int]] = []
+    thread = threading.Thread(target=lambda: found.append(values_of(str(tmp_path / "x.tif"))), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert found
+    with pytest.raises(DataError, match="lacks some of them"):
+        images.read(str(tmp_path / "x.tif"))
 
 
 @pytest.mark.parametrize(

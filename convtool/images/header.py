@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
 import struct
+from typing import Any
 
 import numpy as np
 
@@ -45,8 +47,27 @@ def _npy(name: str) -> tuple[int, int]:
 
 
 def _tiff(name: str) -> tuple[int, int]:
-    with open(name, "rb") as stream, opened(stream, name) as file:
+    with open(name, "rb", buffering=0) as stream, opened(io.BufferedReader(_Nameless(stream)), name) as file:
         return sum(math.prod(each.shape) for each in file.series), np.dtype(file.series[0].dtype).itemsize
+
+
+class _Nameless(io.RawIOBase):
+    """A file of which nobody can tell where it lies: tifffile would open what an OME-TIFF names beside it."""
+
+    def __init__(self, file: io.RawIOBase) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        return self._file.readinto(buffer)
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(place, whence)
 
 
 def _fits(name: str) -> tuple[int, int]:
