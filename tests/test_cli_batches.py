@@ -348,6 +348,24 @@ def test_a_bad_file_costs_only_itself(scans: Path) -> None:
     assert found[0]["kernel"]["condition"] > 1
 
 
+def test_a_bug_is_told_with_one_traceback_and_a_status_of_its_own(scans: Path) -> None:
+    code = (
+        "import convtool.cli, convtool.linear as linear\n"
+        "def broken(*arguments, **settings): return 1 // 0\n"
+        "linear.apply = broken\n"
+        "convtool.cli.main()\n"
+    )
+    words = [sys.executable, "-c", code, "convolve", "scans", *K, "--output-dir", "out"]
+    done = subprocess.run(words, cwd=scans, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 70
+    assert done.stderr.count("Traceback") == 1
+    says = "this is a bug in convtool (ZeroDivisionError: integer division or modulo by zero): please report it"
+    assert [line for line in done.stderr.splitlines() if line.startswith("convtool: failed")] == [
+        f"convtool: failed: scans/{name}.png: {says}" for name in "ab"
+    ]
+    assert results(scans / "out") == []
+
+
 def test_on_error_stop_begins_no_other(scans: Path) -> None:
     spoil(scans / "scans")
     outcome = batch(scans, "convolve", "scans", *K, "--output-dir", "out", "--on-error", "stop", "-j", "1", status=1)

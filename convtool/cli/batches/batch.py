@@ -145,9 +145,10 @@ class Batch:
         if isinstance(error, EndsBatchError):
             raise error.error
         if error is not None and not isinstance(error, ConvtoolError | OSError | MemoryError):
+            if not self._tally.is_bug:  # the next would mostly be the same
+                with suppress(OSError):
+                    traceback.print_exception(error)
             self._tally.is_bug = True
-            with suppress(OSError):
-                traceback.print_exception(error)
         self._tally.add(done.task, report, None if error is None else reason(error))
         if error is not None and (self._asked.on_error == "stop" or _is_hopeless(error)):
             crew.is_stopping = True

@@ -27,7 +27,7 @@ class Tally:
     def __init__(self, total: int, command: str, version: str) -> None:
         self.total, self._head = total, {"schema": SCHEMA, "convtool": version, "command": command}
         self.counts: Counter[str] = Counter()
-        self.failures: list[tuple[str, str]] = []
+        self._failures: dict[int, tuple[str, str]] = {}
         self.is_bug = False
         self._notes: dict[str, tuple[str, str, int]] = {}
         self._measured: dict[str, list[float]] = {}
@@ -51,7 +51,7 @@ class Tally:
         self.counts[status] += 1
         content: dict[str, Any] = {**self._head, "status": status, "input": {"name": task.image}}
         if why is not None:
-            self.failures.append((task.image, why))
+            self._failures[task.number] = task.image, why
             content["error"] = why
         elif report is None:
             content["output"] = {"name": task.output}
@@ -110,9 +110,10 @@ class Tally:
         ]
 
     def told_failures(self) -> list[str]:
-        """The first failures, each with its reason, and how many there are beside."""
-        more = len(self.failures) - _MOST_FAILURES
-        told = [why if name in why else f"{name}: {why}" for name, why in self.failures[:_MOST_FAILURES]]
+        """The first failures in the order of the images, each with its reason, and how many there are beside."""
+        found = [failure for _, failure in sorted(self._failures.items())]
+        more = len(found) - _MOST_FAILURES
+        told = [why if name in why else f"{name}: {why}" for name, why in found[:_MOST_FAILURES]]
         return told + ([f"and {more} more, which --report FILE lists"] if more > 0 else [])
 
     def rows(self) -> list[tuple[str, str]]:
