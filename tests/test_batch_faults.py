@@ -68,7 +68,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def some(folder: Path, count: int = 1) -> bool:
-    return folder.exists() and len(list(folder.glob("*.png"))) >= count
+    return not count or (folder.exists() and len(list(folder.glob("*.png"))) >= count)
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +76,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with images `in`, and what an undisturbed run makes of them in `whole`."""
     here = tmp_path_factory.mktemp("faults")
     images(here / "in", IMAGES)
-    start = time.monotonic()
     outcome = run(*CONVOLVE, "--output-dir", "whole", cwd=here)
     assert outcome.status == 0, outcome.stderr
-    (here / "seconds").write_text(str(time.monotonic() - start))
     assert len(list((here / "whole").glob("*.png"))) == IMAGES
     return here
 
@@ -100,21 +98,23 @@ def is_right(scene: Path, out: Path, complete: bool = False) -> bool:
     return all(found[name] == whole[name] for name in found if not name.endswith(".tmp"))
 
 
+def kill(process: subprocess.Popen[bytes], out: Path, count: int = 0, pause: float = 0.0) -> None:
+    """SIGKILL so many seconds after so many results have appeared."""
+    until(lambda: some(out, count) or process.poll() is not None)
+    time.sleep(pause)
+    process.kill()
+    process.communicate()
+
+
 # Kills ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_killed_batch_has_lost_nothing_and_is_gone_on_with(scene: Path, out: Path) -> None:
     """SIGKILL at random moments: what is there is right, and the next run makes the rest, and clears up."""
-    seconds, chance = float((scene / "seconds").read_text()), random.Random(5)
-    partly = left = 0
+    chance, partly, left = random.Random(5), 0, 0
     for _ in range(KILLS):
         process = started(scene, *CONVOLVE, "--output-dir", "out", "--skip-existing")
-        moment = chance.uniform(0.3, 1.0) * seconds
-        try:
-            process.wait(moment)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        process.communicate()
+        kill(process, out, chance.randrange(IMAGES), chance.uniform(0, 0.05))
         done = len(list(out.glob("*.png"))) if out.exists() else 0
         partly += 0 < done < IMAGES
         left += sum(name.endswith(".tmp") for name in tree(out)) if out.exists() else 0
@@ -128,9 +128,7 @@ def test_a_killed_batch_has_lost_nothing_and_is_gone_on_with(scene: Path, out: P
 
 def test_a_kill_in_the_midst(scene: Path, out: Path) -> None:
     process = started(scene, *CONVOLVE, "--output-dir", "out")
-    until(lambda: some(out, 3))
-    process.kill()
-    process.communicate()
+    kill(process, out, 3)
     assert is_right(scene, out)
     again = run(*CONVOLVE, "--output-dir", "out", "--skip-existing", cwd=scene)
     assert int(again.stderr.partition(" skipped")[0].rpartition(" ")[2]) >= 2  # the last may lack its record
