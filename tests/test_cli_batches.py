@@ -315,6 +315,25 @@ def test_bytes_do_not_depend_on_jobs_and_are_those_of_single_commands(tmp_path: 
         assert (tmp_path / "one.png").read_bytes() == (tmp_path / f"out1/{number}.png").read_bytes()
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_is_done_is_not_done_again(tmp_path: Path, name: str) -> None:
+    for number in range(2):
+        photo(tmp_path / f"in/{number}.png", (24, 31, 3))
+    np.save(tmp_path / "channels.npy", np.random.default_rng(1).normal(size=(3, 3, 3, 3)) + 9 * CENTRE)
+    command = [*COMMANDS[name], "in", "--output-dir", "out", "--skip-existing", "--json"]
+    for expected in ({"done": 2, "skipped": 0}, {"done": 0, "skipped": 2}):
+        ended = json.loads(batch(tmp_path, *command).stdout.splitlines()[-1])
+        assert {what: ended[what] for what in expected} == expected
+    photo(tmp_path / "in/1.png", (24, 31, 3))
+    ended = json.loads(batch(tmp_path, *command).stdout.splitlines()[-1])
+    assert (ended["done"], ended["skipped"]) == (1, 1)
+    if name == "rl":
+        ended = json.loads(batch(tmp_path, *command, "--set", "iterations=3").stdout.splitlines()[-1])
+        assert (ended["done"], ended["skipped"]) == (2, 0)
+        ended = json.loads(batch(tmp_path, *command, "--set", "iterations=3").stdout.splitlines()[-1])
+        assert (ended["done"], ended["skipped"]) == (0, 2)
+
+
 def test_without_reproducible_bytes_do_not_depend_on_jobs_either(tmp_path: Path) -> None:
     for number in range(6):
         photo(tmp_path / f"in/{number}.png", (300, 311, 3))

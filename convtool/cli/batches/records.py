@@ -48,13 +48,14 @@ class Records:
     def __init__(self, asked: SimpleNamespace, command: str, reads: tuple[str, ...], writes: tuple[str, ...]) -> None:
         left = _NO_MATTER | set(reads) | set(writes)
         settings = {name: value for name, value in vars(asked).items() if name not in left}
-        self._head = {
+        head = {
             _KEY: _FORMAT,
             "convtool": convtool.__version__,
             "command": command,
             "settings": settings,
             "reads": {name: _content_of(value) for name in reads if (value := getattr(asked, name)) is not None},
         }
+        self._head = json.loads(json.dumps(head))  # as it will be read again, tuples as lists
 
     def is_done(self, task: Task, image: str) -> bool:
         """Whether the results of an image with this digest are there as they would be now."""
