@@ -13,6 +13,8 @@ import tifffile
 from command import PROGRAM, environment, notes, refused, report, succeed, value
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+import convtool
+
 RNG = np.random.default_rng(12)
 EPS = float(np.finfo(np.float32).eps)
 PERIODIC = ("--method", "tikhonov", "--boundary", "periodic")  # what these tests compute again
@@ -410,3 +412,22 @@ def test_numbers_are_not_poured_onto_a_terminal(tmp_path: Path) -> None:
     command = [*PROGRAM, "deconvolve", str(tmp_path / "x.npy"), "-k", "delta", "-o", "-"]
     done = subprocess.run(command, stdout=terminal, stderr=subprocess.PIPE, env=environment())
     assert (done.returncode, b"redirect" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("method", ["auto", "non-local", "tv", "tikhonov", "wiener", "rl"])
+def test_what_a_jpeg_has_lost_is_not_taken_for_detail(tmp_path: Path, method: str) -> None:
+    """Taken for noise of rounding alone, a result was up to 21 dB further from the truth than the file."""
+    truth = np.asarray(PIL.Image.open(Path(__file__).parent.parent / "sample_images" / "chelsea.png"))
+    line = np.exp(-(np.arange(-8, 9) ** 2) / 8)
+    kernel = np.outer(line, line) / line.sum() ** 2
+    np.save(tmp_path / "k.npy", kernel)
+    soft = convtool.convolve(truth.astype(float), kernel, axes="YXC", boundary="reflect")
+    crop = (slice(40, 200), slice(100, 290))
+    noisy = soft[crop] + np.random.default_rng(0).standard_normal(soft[crop].shape)
+    PIL.Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)).save(tmp_path / "y.jpg", quality=95)
+    outcome = succeed("deconvolve", "y.jpg", "-k", "k.npy", "--method", method, "-o", "x.png", cwd=tmp_path)
+    assert "y.jpg is a JPEG: what its compression changed counts as noise of 1.4 grey levels" in outcome.stderr
+    before, after = (
+        peak_signal_noise_ratio(truth[crop], np.asarray(PIL.Image.open(tmp_path / name))) for name in ("y.jpg", "x.png")
+    )
+    assert after > before + 1.2

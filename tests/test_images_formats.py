@@ -108,3 +108,18 @@ def test_output_is_the_same_every_time(tmp_path: Path) -> None:
         first = (tmp_path / name).read_bytes()
         again(image, tmp_path / name)
         assert (tmp_path / name).read_bytes() == first
+
+
+@pytest.mark.parametrize("quality", [50, 75, 95, 100])
+def test_what_a_jpeg_has_lost_is_told_from_its_quantisation(tmp_path: Path, quality: int) -> None:
+    """As large as the error of a picture with detail in it, within a factor of 6, and growing with the steps."""
+    x = np.clip(128 + 25 * np.cumsum(np.random.default_rng(0).standard_normal((64, 96)), axis=1), 0, 255)
+    PIL.Image.fromarray(x.astype(np.uint8)).save(tmp_path / "x.jpg", quality=quality)
+    image = images.read(str(tmp_path / "x.jpg"))
+    with PIL.Image.open(tmp_path / "x.jpg") as shown:
+        steps = np.array(shown.quantization[0], float)  # type: ignore[attr-defined]
+    assert image.loss == pytest.approx(0.7 * np.sqrt((steps**2).mean() / 12))
+    error = float(np.sqrt(np.square(image.data - np.floor(x)).mean()))
+    assert image.loss / 6 <= error <= 6 * image.loss
+    PIL.Image.fromarray(x.astype(np.uint8)).save(tmp_path / "x.png")
+    assert images.read(str(tmp_path / "x.png")).loss == 0

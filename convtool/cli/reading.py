@@ -115,9 +115,12 @@ def light(values: np.ndarray, linear: bool, precision: str) -> np.ndarray:
     return images.to_linear(values.astype(np.float64) if precision == "double" else values, values.dtype)
 
 
-def rounding_of(values: np.ndarray, linear: bool) -> Rounding | None:
-    """What rounding to integers left in the values as the computation sees them; None for floats."""
-    found = Rounding.to(values.dtype)
+def rounding_of(image: images.Image, linear: bool) -> Rounding | None:
+    """What rounding to integers and lossy compression left in the values as the computation sees them; None for
+    floats."""
+    values, found = image.data, Rounding.to(image.data.dtype)
+    if found is not None and image.loss > found.level:
+        found = found._replace(level=image.loss, typical=image.loss)
     if found is None or not linear:
         return found
     codes = values.astype(np.float32)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from convtool.solution import Solution
 
 _UNEVEN = 0.4  # |ln| of a kernel's sum from which on the brightness of an image changes
+_LOSSY = 0.5  # grey levels of lossy compression that are worth a note
 _MUCH_WORSE = 2.0  # errors of another method, in units of the result's, that are worth a note
 
 
@@ -70,7 +71,7 @@ def solve(job: Job, given: Given, method: Any) -> Restored:
         settings = given.settings | {"boundary": boundary, "keep_extension": asked.keep_extension}
         built = build_model(job, source, y, given.taps, True, settings)
         true = None if given.truth is None else _aligned(given.truth, built, asked.keep_extension)
-        y, rounding = _without(given.bias, y, built), reading.rounding_of(source.data, asked.linear)
+        y, rounding = _without(given.bias, y, built), reading.rounding_of(source, asked.linear)
         spacing = None if asked.spacing is None else options.distances(asked.spacing, "--spacing")
         seen = observe(built, y, boundary, given.counted, rounding, spacing, asked.effort)
         solution = deconvolution.solve(built, seen, method)
@@ -78,6 +79,11 @@ def solve(job: Job, given: Given, method: Any) -> Restored:
         others = {name: encoded(x) for name, x in solution.others.items()}
         snapshots = {count: encoded(x) for count, x in solution.snapshots.items()}
     job.report.notes += told
+    if source.loss > _LOSSY:
+        job.report.notes.append(
+            f"{source.name} is a JPEG: what its compression changed counts as noise of {source.loss:.2g} grey levels;"
+            " a file that was never compressed so restores more"
+        )
     return Restored(source, built, solution, encoded(solution.x), true, others, snapshots)
 
 

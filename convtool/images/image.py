@@ -45,7 +45,10 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Image:
-    """An image as read: `data` has one axis per letter of `axes` (of N C Z Y X); `alpha` is [Y, X] of the frame."""
+    """An image as read: `data` has one axis per letter of `axes` (of N C Z Y X); `alpha` is [Y, X] of the frame.
+
+    loss: standard deviation, in code values, of what lossy compression has changed; 0 where nothing is known of it
+    """
 
     data: np.ndarray
     axes: str
@@ -54,6 +57,7 @@ class Image:
     format: str
     metadata: Metadata
     assumed: tuple[str, ...] = ()
+    loss: float = 0.0
 
 
 @dataclass(frozen=True)

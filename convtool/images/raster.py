@@ -19,6 +19,7 @@ from convtool.images.layout import plane_axes
 from convtool.images.profiles import profile_for
 
 _SAMPLES = {"1": 1, "L": 1, "LA": 2, "P": 4, "RGB": 3, "RGBA": 4}
+_LEFT = 0.7  # of a step's rounding error
 _LARGEST_PIXEL = 4  # bytes
 _opening = threading.RLock()
 _EXIF_PREFIX = b"Exif\0\0"
@@ -37,7 +38,21 @@ def read_raster(raw: bytes, name: str, kind: str) -> Image:
     pixels = pillow_pixels(raw, name, what, lookup)
     data, alpha = split_alpha(pixels * np.uint8(255) if pixels.dtype == np.bool_ else pixels)
     notes = (f"{name} holds {frames} pictures: only its first is used",) if frames > 1 else ()
-    return Image(data, "YX" if data.ndim == 2 else "YXC", alpha, name, kind, _metadata(info), notes)
+    axes = "YX" if data.ndim == 2 else "YXC"
+    return Image(data, axes, alpha, name, kind, _metadata(info), notes, _loss(info.get("quantization")))
+
+
+def _loss(tables: dict[int, list[int]] | None) -> float:
+    """What a JPEG's quantisation leaves, from the steps q of the first table, that of the brightness.
+
+    Rounding to multiples of q leaves q / sqrt(12) in a coefficient; the transform is orthonormal, so that pixels have
+    the root mean square of them. Steps beyond the coefficients that a picture has leave less: 0.7 of it is where
+    deblurred photographs came nearest the truth, of 0.25 to 1, for qualities 50 to 95.
+    """
+    if not tables:
+        return 0.0
+    steps = np.array(tables[min(tables)], float)
+    return _LEFT * float(np.sqrt(np.square(steps).mean() / 12))
 
 
 def header(stream: IO[bytes], size: int, name: str, what: str) -> tuple[str, tuple[int, int], int, dict[str, Any]]:
@@ -46,6 +61,7 @@ def header(stream: IO[bytes], size: int, name: str, what: str) -> tuple[str, tup
 
     with decoding(name, what), _any_size(name, size), PIL.Image.open(stream) as picture:
         info: dict[str, Any] = {str(key): value for key, value in picture.info.items()}
+        info["quantization"] = getattr(picture, "quantization", None)
         return picture.mode, (picture.height, picture.width), getattr(picture, "n_frames", 1), info
 
 
