@@ -215,6 +215,25 @@ def test_nothing_that_is_read_or_written_is_replaced_by_something_else(scans: Pa
     assert results(scans / "out") == ["a.it001.png", "a.png", "b.it001.it001.png", "b.it001.png"]
 
 
+def test_what_cannot_be_written_is_said_before_it_is_computed(scans: Path) -> None:
+    for words, says in (
+        (["--dtype", "uint7"], "unknown --dtype 'uint7'"),
+        (["--scale", "much"], "--scale must be FACTOR"),
+        (["--format", "png", "--dtype", "float32"], "a PNG holds 8- or 16-bit integers, got float32"),
+        (["--format", "gif"], "unknown format 'gif'"),
+    ):
+        for where in (["scans", "--output-dir", "out"], ["scans/a.png"]):
+            before = tree(scans)
+            assert says in refused(scans, "deconvolve", *where, *K, *words, cwd=scans)
+            assert tree(scans) == before
+    for name in ("{stem}", "{stem}.bmp"):
+        says = refused(scans, "edges", "scans", "--output-dir", "out", "--output-name", name, cwd=scans)
+        assert "cannot tell the format of out/" in says
+    assert "cannot tell the format of x.bmp" in refused(scans, "edges", "scans/a.png", "-o", "x.bmp", cwd=scans)
+    says = refused(scans, "edges", "scans", "--output-dir", "out", "--direction", "{stem}.png", cwd=scans)
+    assert "the image itself and what another option names for" in says
+
+
 def test_results_of_the_same_batch_are_not_taken_for_images(scans: Path) -> None:
     for arguments in (
         ["scans/*.png"],

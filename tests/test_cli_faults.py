@@ -431,6 +431,27 @@ def test_a_signal_while_the_program_starts(here: Path, number: signal.Signals, m
     assert not (here / "y.npy").exists()
 
 
+def test_a_signal_while_a_class_is_made(here: Path) -> None:
+    """Python 3.11 makes another error of what is raised there."""
+    code = (
+        "import os, signal, sys\n"
+        "from convtool.cli import main\n"
+        "class Field:\n"
+        "    def __set_name__(self, owner, name): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "class Sender:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'convtool.direct': type('Owner', (), {'field': Field()})\n"
+        "sys.meta_path.insert(0, Sender())\n"
+        "main()\n"
+    )
+    words = ["convolve", "x.npy", "-k", "k.npy", "-o", "y.npy"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=here, env=environment(), capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, b"")
+    assert not (here / "y.npy").exists()
+
+
 def test_an_impatient_user(here: Path) -> None:
     """Ctrl-C again and again: whatever the moment, no traceback and nothing half written."""
     files = contents(here)

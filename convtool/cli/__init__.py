@@ -63,10 +63,19 @@ def run(arguments: list[str]) -> int:
         return _failed("not enough memory: use smaller inputs, or a machine with more")
     except OSError as error:
         return _failed(f"{error.filename or 'input/output'}: {error.strerror or error}")
-    except Exception:
+    except Exception as error:
+        if (interrupted := _interrupted_by(error)) is not None:
+            raise interrupted from None
         with suppress(OSError):
             traceback.print_exc()
         return _failed("this is a bug in convtool: please report it with the lines above", 70)
+
+
+def _interrupted_by(error: BaseException | None) -> Interrupted | None:
+    """The signal that an error is made of: until 3.12 Python does so to what is raised while a class is made."""
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _result(arguments: list[str]) -> int:

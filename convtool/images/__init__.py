@@ -11,12 +11,13 @@ from convtool.images.colour import from_linear, to_linear
 from convtool.images.image import Image, Metadata, Written
 from convtool.images.kernel_files import read_kernel
 from convtool.images.reading import default_target, read
-from convtool.images.writing import write
+from convtool.images.writing import check_destination, write
 
 __all__ = [
     "Image",
     "Metadata",
     "Written",
+    "check_destination",
     "default_target",
     "from_linear",
     "read",

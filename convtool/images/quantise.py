@@ -66,10 +66,15 @@ def output_dtype(computed: np.dtype, like: Image | None, chosen: str | None, kin
 
 def scaling(scale: str | None, values: np.ndarray, dtype: np.dtype) -> tuple[float, float]:
     """Factor and offset of 'FACTOR', 'FACTOR,OFFSET' or 'fit' (the values' range onto the dtype's; floats: 0..1)."""
+    return scaling_of(scale) or _fit(values, dtype)
+
+
+def scaling_of(scale: str | None) -> tuple[float, float] | None:
+    """The same where it does not depend on the values: None for fit; raises SettingError for none of these."""
     if scale is None:
         return 1.0, 0.0
     if scale == "fit":
-        return _fit(values, dtype)
+        return None
     try:
         numbers = [float(part) for part in scale.split(",")]
     except ValueError:

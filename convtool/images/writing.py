@@ -11,7 +11,7 @@ from convtool.images import fits, npy, png, raster, tiff_write
 from convtool.images.formats import output_format
 from convtool.images.image import Image, Metadata, Written
 from convtool.images.layout import laid_out
-from convtool.images.quantise import output_dtype, quantise
+from convtool.images.quantise import output_dtype, quantise, scaling_of
 
 
 def write(
@@ -57,6 +57,21 @@ def write(
         dropped=dropped,
         values=result.data,
     )
+
+
+def check_destination(target: str | None, format: str | None, dtype: str | None, scale: str | None) -> None:
+    """Raises SettingError for what could not be written whatever the values, before they are computed.
+
+    target: a name, or None where that follows from the input's
+    """
+    scaling_of(scale)
+    wanted = None if dtype is None else output_dtype(np.dtype(np.float32), None, dtype, "npy")
+    if target is None and format is None:
+        return
+    target = target or "the result"
+    kind = output_format(target, format)
+    if wanted is not None:
+        _order(kind, "YX", (1, 1), output_dtype(wanted, None, dtype, kind), Metadata(), target)
 
 
 def _check_alpha(alpha: np.ndarray | None, axes: str, shape: tuple[int, ...]) -> None:

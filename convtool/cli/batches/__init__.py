@@ -11,7 +11,7 @@ import glob
 import os
 import re
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convtool.errors import DataError, SettingError
 
@@ -78,11 +78,20 @@ def _run_one(context: typer.Context, work: Work, reads: tuple[str, ...], writes:
         outputs=[given["output"], *(given[name] for name in writes)],
         threads=given.get("threads"),
     )
+    _check_destination(given)
     job.asked.image = image
     job.wants_facts = job.wants_facts or given["as_json"]
     work(job)
     if given["as_json"]:
         print(json_text(job.report.content()), end="")
+
+
+def _check_destination(given: dict[str, Any]) -> None:
+    """What could not be written is said before it is computed."""
+    if any(given[name] is not None for name in ("output", "format", "dtype", "scale")):
+        from convtool.images import check_destination
+
+        check_destination(*(given[name] for name in ("output", "format", "dtype", "scale")))
 
 
 def _check_room(image: str, asked: SimpleNamespace, command: str) -> None:

@@ -24,6 +24,7 @@ from convtool.cli.kept import EndsBatchError, Kept
 from convtool.cli.progress import Watch
 from convtool.cli.terminal import say, show_table
 from convtool.errors import ConvtoolError, SettingError
+from convtool.images import check_destination
 from convtool.memory import available_memory
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Batch:
         left = places.without_results(inputs, plan(inputs), lambda name: os.path.isfile(records.name_of(name)))
         found = plan(left)
         places.check(found, others)
+        for target in {os.path.splitext(task.output)[1]: task.output for task in found}.values():
+            check_destination(target, asked.format, asked.dtype, asked.scale)
         if asked.report is not None:
             names = [records.name_of(task.output) for task in found]
             places.check_report(asked.report, found, others, names)

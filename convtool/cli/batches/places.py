@@ -114,6 +114,8 @@ def check_report(report: str, found: list[Task], others: Iterable[str], records:
 
 
 def _tell_apart(first: str, second: str) -> str:
+    if first == second:
+        return f"the image itself and what another option names for {first}: give them different names"
     if os.path.realpath(first) == os.path.realpath(second):
         return f"{first} and {second} are one file: name it once"
     return (
