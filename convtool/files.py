@@ -23,6 +23,7 @@ from convtool.temporaries import Temporary, committing
 
 STDIO = "-"
 STDOUT_NAMES = (STDIO, "/dev/stdout", "/proc/self/fd/1", "/dev/fd/1")
+_STDERR_NAMES = ("/dev/stderr", "/proc/self/fd/2", "/dev/fd/2")
 _CHUNK = 1 << 22
 
 
@@ -113,6 +114,12 @@ def check_target(target: str, inputs: Iterable[str], clobber: bool) -> None:
         raise FileError(f"cannot write {target}: permission denied: make it writable or write elsewhere")
 
 
+def are_one(first: str, second: str) -> bool:
+    """Whether two names are those of one file, by links of any kind."""
+    one, other = _status(first), _status(second)
+    return one is not None and other is not None and os.path.samestat(one, other)
+
+
 def is_inside(name: str, folder: str) -> bool:
     """Whether a file lies, or would lie, somewhere below a folder."""
     return os.path.realpath(name).startswith(os.path.join(os.path.realpath(folder), ""))
@@ -196,6 +203,8 @@ class Staging:
             raise SettingError(f"two results would go to {target}: give each its own name")
         check_target(target, (), clobber=True)
         status = None if path == STDIO else _status(target)
+        if target in _STDERR_NAMES:
+            return _Pending(target, target, io.BytesIO())
         if path == STDIO or (status is not None and not stat.S_ISREG(status.st_mode)):
             return _Pending(target, path if path == STDIO else target, io.BytesIO())
         try:
@@ -264,8 +273,15 @@ def _send(pending: _Pending) -> None:
             write_all(sys.stdout.buffer, content)
             sys.stdout.buffer.flush()
             return
-        with open(pending.path, "wb") as stream:
+        with opened_for_sending(pending.path) as stream:
             write_all(stream, content)
+
+
+def opened_for_sending(target: str) -> IO[bytes]:
+    """A file, pipe or device from its beginning; standard error from where it is, whatever it leads to."""
+    if target in _STDERR_NAMES:
+        return os.fdopen(os.dup(2), "wb", buffering=0)
+    return open(target, "wb", buffering=0)
 
 
 def write_all(stream: IO[bytes], content: memoryview) -> None:

@@ -33,7 +33,11 @@ class Temporary:
             with committing:
                 self.stream: IO[bytes] = open(self._name, "x+b")  # noqa: SIM115  # with the mode a plain open gives
                 _names.add(self._name)
-            self._lock = _locked(self.stream.fileno())
+            try:
+                self._lock = _locked(self.stream.fileno())
+            except OSError:  # no descriptor is left for it
+                self.discard()
+                raise
             if os.path.lexists(self._name):
                 break
             self.discard()

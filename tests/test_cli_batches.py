@@ -215,6 +215,72 @@ def test_nothing_that_is_read_or_written_is_replaced_by_something_else(scans: Pa
     assert results(scans / "out") == ["a.it001.png", "a.png", "b.it001.it001.png", "b.it001.png"]
 
 
+def test_links_do_not_hide_what_is_read(scans: Path) -> None:
+    (scans / "list.txt").write_text("scans/a.png\nscans/b.png\n")
+    os.link(scans / "scans/a.png", scans / "a.jsonl")
+    os.link(scans / "list.txt", scans / "list.jsonl")
+    for report in ("a.jsonl", "list.jsonl"):
+        before = tree(scans)
+        says = refused(scans, "edges", "@list.txt", "--output-dir", "out", "--report", report, cwd=scans)
+        assert f"the report would replace {report}" in says
+        assert tree(scans) == before
+    (scans / "out/.convtool").mkdir(parents=True)
+    (scans / "out/.convtool/a.png.json").symlink_to(scans / "scans/b.png")
+    before = tree(scans / "scans")
+    outcome = batch(scans, "edges", "scans", "--output-dir", "out", status=1)
+    assert "out/.convtool/a.png.json: it is a link" in outcome.stderr
+    assert tree(scans / "scans") == before
+
+
+def test_the_settings_beside_a_kernel_are_read_too(scans: Path) -> None:
+    np.save(scans / "k.npy", np.ones((3, 3)) / 9)
+    succeed("merge-kernels", "k.npy", "k.npy", "-o", "m.npy", cwd=scans)
+    before = tree(scans)
+    for words in (
+        ["scans/a.png", "-o", "x.png", "--report", "m.npy.json"],
+        ["scans/a.png", "-o", "m.npy.json", "--format", "npy"],
+        ["scans", "--output-dir", "out", "--report", "m.npy.json"],
+        ["scans/a.png", "--output-dir", ".", "--output-name", "m.npy.json", "--format", "npy"],
+    ):
+        says = refused(scans, "convolve", *words, "-k", "m.npy", cwd=scans)
+        assert "m.npy.json" in says
+        assert tree(scans) == before
+
+
+def test_an_earlier_report_stays_where_nothing_is_begun(scans: Path) -> None:
+    (scans / "r.jsonl").write_text("earlier\n")
+    batch(scans, "convolve", "scans", "-k", "gone.npy", "--output-dir", "out", "--report", "r.jsonl", status=2)
+    assert (scans / "r.jsonl").read_text() == "earlier\n"
+
+
+def test_standard_error_is_not_begun_anew(scans: Path) -> None:
+    for words in (["scans", "--output-dir", "out"], ["scans/a.png", "-o", "x.png"]):
+        with open(scans / "log", "w") as log:
+            log.write("earlier\n")
+            log.flush()
+            line = [*PROGRAM, "convolve", *words, *K, "--report", "/dev/stderr"]
+            assert subprocess.run(line, cwd=scans, env=environment(), stderr=log).returncode == 0
+        told = (scans / "log").read_text()
+        assert told.startswith("earlier\n")
+        assert '"command": "convolve"' in told
+
+
+def test_files_that_claim_endless_sizes_cost_only_themselves(scans: Path) -> None:
+    header = "{'descr': '<f8', 'fortran_order': False, 'shape': (" + 2 * ("9" * 4200 + ",") + "), }\n"
+    (scans / "scans/evil.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    (scans / "scans/evil.fits").write_bytes(b"SIMPLE  =                    T".ljust(80) + b"BITPIX  = " + b"9" * 5000)
+    outcome = batch(scans, "convolve", "scans", *K, "--output-dir", "out", status=1)
+    assert results(scans / "out") == ["a.png", "b.png"]
+    assert "2 done, 2 failed" in outcome.stderr
+    assert "--memory-limit must be a size" in refused(
+        scans, "convolve", "scans", *K, "--output-dir", "out", "--memory-limit", "9" * 400, cwd=scans
+    )
+    os.mkfifo(scans / "pipe")
+    (scans / "scans/c.png").symlink_to(scans / "pipe")
+    assert "2 done, 2 failed" in batch(scans, "convolve", "scans", *K, "--output-dir", "out", status=1).stderr
+    assert "a file name is empty" in refused(scans, "convolve", "scans/a.png", *K, "--output-dir", "", cwd=scans)
+
+
 def test_what_cannot_be_written_is_said_before_it_is_computed(scans: Path) -> None:
     for words, says in (
         (["--dtype", "uint7"], "unknown --dtype 'uint7'"),

@@ -10,7 +10,7 @@ import copy
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -53,8 +53,8 @@ class Job:
         self,
         context: typer.Context,
         *,
-        inputs: list[str | None],
-        outputs: list[str | None],
+        inputs: Sequence[str | None],
+        outputs: Sequence[str | None],
         threads: int | None = None,
     ) -> None:
         self.context, self.asked = context, SimpleNamespace(**context.params)

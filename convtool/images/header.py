@@ -27,7 +27,7 @@ def values_of(name: str) -> tuple[int, int]:
     kind = kind_of(name)
     try:
         return readers.get(kind, _picture)(name) if kind else (0, 1)
-    except (ConvtoolError, OSError, struct.error):
+    except (ConvtoolError, OSError, ValueError, struct.error):
         return 0, 1
 
 
@@ -72,7 +72,7 @@ class _Nameless(io.RawIOBase):
 
 def _fits(name: str) -> tuple[int, int]:
     """Of the whole file, which holds little but the values."""
-    found = re.search(rb"BITPIX  = +-?(\d+)", _start(name))
+    found = re.search(rb"BITPIX  = +-?(\d{1,3})", _start(name))
     each = max(1, int(found[1]) // 8) if found else 1
     return os.path.getsize(name) // each, each
 

@@ -13,6 +13,7 @@ from convtool.errors import DataError, FileError
 from convtool.images.guard import check_memory, damaged, native, silence
 from convtool.images.image import Image, Metadata, unkept
 
+_LONGEST = 1 << 63
 _REFUSED = {
     "c": "complex numbers: save its real part, or its absolute value",
     "V": "records (a structured dtype): save one of the fields",
@@ -67,6 +68,8 @@ def header(raw: bytes, name: str) -> tuple[tuple[int, ...], bool, np.dtype, int]
             raise
         except Exception as error:  # the header is parsed as Python text, which fails in many ways
             raise damaged(name, ".npy", str(error)) from error
+    if any(n >= _LONGEST for n in shape):
+        raise damaged(name, ".npy", "it promises an axis of 2^63 samples or more")
     return shape, fortran, dtype, stream.tell()
 
 

@@ -28,6 +28,8 @@ _TEMPLATE = re.compile(r"\{(stem|suffix|command|parent)\}")
 def run(context: typer.Context, work: Work, word: str, reads: tuple[str, ...], writes: tuple[str, ...]) -> None:
     """Do the work for all images that a command names; `reads` and `writes` are its options that name other files."""
     asked = SimpleNamespace(**context.params)
+    if "" in (asked.output_dir, asked.output_name, asked.files_from):
+        raise SettingError("a file name is empty (an unset variable?): leave the option out, or name a file or folder")
     if is_batch(asked):
         from convtool.cli.batches.batch import Batch
 
@@ -74,7 +76,7 @@ def _run_one(context: typer.Context, work: Work, reads: tuple[str, ...], writes:
         raise SettingError("--json and -o - both write to standard output: name a file with -o")
     job = Job(
         context,
-        inputs=[image, *(given[name] for name in reads)],
+        inputs=[image, *read_besides(given, reads)],
         outputs=[given["output"], *(given[name] for name in writes)],
         threads=given.get("threads"),
     )
@@ -84,6 +86,14 @@ def _run_one(context: typer.Context, work: Work, reads: tuple[str, ...], writes:
     work(job)
     if given["as_json"]:
         print(json_text(job.report.content()), end="")
+
+
+def read_besides(given: dict[str, Any], reads: tuple[str, ...]) -> list[str]:
+    """The files that a command reads beside its images: those of these options, and what lies with a kernel."""
+    from convtool.cli import sidecar
+
+    named = [given[name] for name in reads if given[name] is not None]
+    return [*named, *sidecar.existing(named)]
 
 
 def _check_destination(given: dict[str, Any]) -> None:

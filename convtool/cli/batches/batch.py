@@ -6,7 +6,7 @@ import functools
 import os
 import signal
 import traceback
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import typer
 
 import convtool
 from convtool import blas, files, process, temporaries
-from convtool.cli.batches import NO_IMAGE, places, records, room
+from convtool.cli.batches import NO_IMAGE, places, read_besides, records, room
 from convtool.cli.batches.crew import Crew, Done, first_interrupt
 from convtool.cli.batches.names import Input, expanded
 from convtool.cli.batches.places import Task
@@ -23,7 +23,7 @@ from convtool.cli.job import Job
 from convtool.cli.kept import EndsBatchError, Kept
 from convtool.cli.progress import Watch
 from convtool.cli.terminal import say, show_table
-from convtool.errors import ConvtoolError, SettingError
+from convtool.errors import ConvtoolError, FileError, SettingError
 from convtool.images import check_destination
 from convtool.memory import available_memory
 
@@ -42,7 +42,7 @@ class Batch:
         self, context: typer.Context, work: Work, word: str, reads: tuple[str, ...], writes: tuple[str, ...]
     ) -> None:
         self._work, self._command = work, str(context.info_name)
-        others = [name for each in reads if (name := context.params[each]) is not None]
+        others = read_besides(context.params, reads)
         self._job = job = Job(context, inputs=others, outputs=[], threads=context.params.get("threads"))
         self._asked = asked = job.asked
         _check_places(asked, others)
@@ -81,7 +81,7 @@ class Batch:
         needs = functools.partial(room.needed, asked=asked, command=self._command, has_facts=self._job.wants_facts)
         crew = Crew(asked.jobs or process.workers(), self._do, needs, self._limit)
         with ExitStack() as stack:
-            stream = None if asked.report is None else stack.enter_context(_opened(asked.report))
+            stream = None if asked.report is None else stack.enter_context(closing(_Lines(asked.report)))
             watch = stack.enter_context(Watch(self._tally.progress, self._tally.total, quiet))
             stack.enter_context(first_interrupt(lambda: self._hear(crew)))
             stack.enter_context(blas.single_threaded())
@@ -95,7 +95,7 @@ class Batch:
                     self._show(quiet)
         self._leave()
 
-    def _work_through(self, crew: Crew, stream: IO[bytes] | None, watch: Watch) -> None:
+    def _work_through(self, crew: Crew, stream: _Lines | None, watch: Watch) -> None:
         """All that is left to do; what is in hand ends before an error leaves here, unless the process is to end."""
 
         def tick(image: str = "") -> None:
@@ -136,6 +136,8 @@ class Batch:
 
     def _stage_record(self, task: Task, digest: str, staging: files.Staging) -> None:
         name = records.name_of(task.output)
+        if os.path.islink(name):
+            raise FileError(f"cannot write {name}: it is a link, and the record of a result is a file: remove it")
         places.prepare(name)
         text = self._records.text(task, digest, staging.digests())
         staging.open(name).write(text.encode())
@@ -171,12 +173,12 @@ class Batch:
         if report is not None and folder is not None and files.is_inside(report, folder):
             places.prepare(report)
 
-    def _write(self, lines: list[str], stream: IO[bytes] | None) -> None:
+    def _write(self, lines: list[str], stream: _Lines | None) -> None:
         for line in lines:
             if self._asked.as_json:
                 print(line, end="", flush=True)
             if stream is not None:
-                _write_line(stream, line, self._asked.report)
+                stream.add(line)
 
     def _show(self, quiet: bool) -> None:
         """The summary; failures are said even where nothing else is."""
@@ -242,17 +244,24 @@ def _is_hopeless(error: BaseException) -> bool:
     return False
 
 
-def _opened(name: str) -> IO[bytes]:
-    try:
-        return open(name, "wb", buffering=0)
-    except OSError as error:
-        raise files.unwritable(name, error) from error
+class _Lines:
+    """The report, which takes the place of an older one with its first line."""
 
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._stream: IO[bytes] | None = None
 
-def _write_line(stream: IO[bytes], line: str, name: str) -> None:
-    """A whole line, or an error: what was written before stays."""
-    try:
-        with memoryview(line.encode(errors="backslashreplace")) as content:
-            files.write_all(stream, content)
-    except OSError as error:
-        raise files.unwritable(name, error) from error
+    def add(self, line: str) -> None:
+        """Write a whole line, or raise FileError; what was written before stays."""
+        try:
+            if self._stream is None:
+                self._stream = files.opened_for_sending(self._name)
+            with memoryview(line.encode(errors="backslashreplace")) as content:
+                files.write_all(self._stream, content)
+        except OSError as error:
+            raise files.unwritable(self._name, error) from error
+
+    def close(self) -> None:
+        """Let go of the file, if there is one."""
+        if self._stream is not None:
+            self._stream.close()

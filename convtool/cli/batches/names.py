@@ -104,7 +104,8 @@ def _walk(top: str, folder: str, is_recursive: bool, known: set[tuple[int, int] 
     below = os.path.relpath(folder, top)
     for entry in shown:
         is_image = os.path.splitext(entry.name)[1].lower() in READ
-        if is_image and (entry.is_file() or entry.is_symlink()) and _identity(entry.path) not in known:
+        is_there = entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # which is said later
+        if is_image and is_there and _identity(entry.path) not in known:
             yield Input(entry.path, "" if below == "." else below, is_found=True)
     for entry in shown:
         if is_recursive and entry.is_dir(follow_symlinks=False) and _identity(entry.path) not in known:

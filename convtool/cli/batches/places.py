@@ -109,7 +109,8 @@ def check_report(report: str, found: list[Task], others: Iterable[str], records:
     """Raises SettingError where a report would replace what is read or written."""
     if os.path.exists(report) and not os.path.isfile(report):
         return  # a device or a pipe
-    if os.path.realpath(report) in reserved(found, [*others, *records]):
+    read = [*others, *(task.image for task in found)]
+    if os.path.realpath(report) in reserved(found, [*others, *records]) or any(files.are_one(report, n) for n in read):
         raise SettingError(f"the report would replace {report}, which is read or written here: name another --report")
 
 
@@ -145,7 +146,7 @@ def _check_template(template: str, option: str, count: int) -> None:
 
 def _values(name: str, format: str | None, command: str) -> dict[str, str]:
     stem = os.path.splitext(os.path.basename(name))[0]
-    parent = os.path.basename(os.path.dirname(os.path.abspath(name)))
+    parent = os.path.basename(os.path.dirname(os.path.abspath(name))) or "root"  # of what lies in /
     return {"stem": stem, "suffix": _suffix(name, format), "command": command, "parent": parent}
 
 

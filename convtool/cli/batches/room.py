@@ -12,6 +12,7 @@ from convtool.errors import DataError, SettingError
 from convtool.images.header import values_of
 from convtool.memory import available_memory
 
+_MOST = 1 << 60  # values, of what claims to have more
 _SHARE = 0.75  # of the memory that is free
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 # Bytes for each value of an 8-bit image at the peak, a little more than was measured; the tests measure them again.
@@ -38,7 +39,7 @@ def limit(text: str | None) -> int:
         )
     if text is None:
         return int(_SHARE * free)
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE | re.ASCII)
+    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE | re.ASCII)
     if found is None or not float(found[1]):
         raise SettingError(f"--memory-limit must be a size such as 800M or 8G (of 1024 M), got '{text}'")
     return int(float(found[1]) * _UNITS[found[2].upper()])
@@ -63,6 +64,7 @@ def needed(task: Task, asked: SimpleNamespace, command: str, has_facts: bool = F
     each += _MORE * (getattr(asked, "linear", False) + has_facts)
     values, width = values_of(task.image)
     is_double = getattr(asked, "precision", "auto") == "double" or width > 2
+    values = min(values, _MOST)
     return _FIXED + size + values * each * (2 if is_double else 1)
 
 
