@@ -103,8 +103,7 @@ def check_target(target: str, inputs: Iterable[str], clobber: bool) -> None:
     if status is None or not stat.S_ISREG(status.st_mode):
         return
     for source in inputs:
-        found = _status(source)
-        if found is not None and os.path.samestat(found, status):
+        if are_one(source, target):
             raise FileError(
                 f"cannot write {target}: it is the input {_spoken(source)}, which is never overwritten: write elsewhere"
             )

@@ -403,53 +403,37 @@ def test_a_signal_while_results_are_on_their_way(here: Path) -> None:
     assert set(contents(here)) == {"x.npy", "k.npy", "rgb.npy", "oiyx.npy", "x.png", "pipe"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("moment", ["typer", "convtool.cli.app", "numpy", "convtool.direct"])
-def test_a_signal_while_the_program_starts(here: Path, number: signal.Signals, moment: str) -> None:
-    """It comes when a module is about to be imported."""
+def ended_by(here: Path, number: signal.Signals, moment: str, happens: str) -> None:
+    """A command in which something happens, by which a signal comes, when a module is about to be imported."""
     code = (
         "import os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job has it ignored
         "from convtool.cli import main\n"
         "moment, number = sys.argv[1], int(sys.argv[2])\n"
+        "class Field:\n"
+        "    def __set_name__(self, owner, name): os.kill(os.getpid(), number)\n"
         "class Sender:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == moment: os.kill(os.getpid(), number)\n"
+        f"        if name == moment: {happens}\n"
         "sys.meta_path.insert(0, Sender())\n"
         "sys.argv[1:3] = []\n"
         "main()\n"
     )
-    words = ["convolve", "x.npy", "-k", "k.npy", "-o", "y.npy"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, moment, str(int(number)), *words],
-        cwd=here,
-        env=environment(),
-        capture_output=True,
-        timeout=60,
-    )
+    words = [sys.executable, "-c", code, moment, str(int(number)), "convolve", "x.npy", "-k", "k.npy", "-o", "y.npy"]
+    done = subprocess.run(words, cwd=here, env=environment(), capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (128 + number, b"")
     assert not (here / "y.npy").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("moment", ["typer", "convtool.cli.app", "numpy", "convtool.direct"])
+def test_a_signal_while_the_program_starts(here: Path, number: signal.Signals, moment: str) -> None:
+    ended_by(here, number, moment, "os.kill(os.getpid(), number)")
+
+
 def test_a_signal_while_a_class_is_made(here: Path) -> None:
     """Python 3.11 makes another error of what is raised there."""
-    code = (
-        "import os, signal, sys\n"
-        "from convtool.cli import main\n"
-        "class Field:\n"
-        "    def __set_name__(self, owner, name): os.kill(os.getpid(), signal.SIGTERM)\n"
-        "class Sender:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'convtool.direct': type('Owner', (), {'field': Field()})\n"
-        "sys.meta_path.insert(0, Sender())\n"
-        "main()\n"
-    )
-    words = ["convolve", "x.npy", "-k", "k.npy", "-o", "y.npy"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=here, env=environment(), capture_output=True, timeout=60
-    )
-    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, b"")
-    assert not (here / "y.npy").exists()
+    ended_by(here, signal.SIGTERM, "convtool.direct", "type('Owner', (), {'field': Field()})")
 
 
 def test_an_impatient_user(here: Path) -> None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 NO_IMAGE = "no image was named: name files, a folder, a quoted pattern, @LIST, or - for standard input"
 _MANY = ("files_from", "output_dir", "output_name", "recursive")
-_TEMPLATE = re.compile(r"\{(stem|suffix|command|parent)\}")
+FIELDS = ("stem", "suffix", "command", "parent")  # of names of results
+_TEMPLATE = re.compile(rf"\{{({'|'.join(FIELDS)})\}}")
 
 
 def run(context: typer.Context, work: Work, word: str, reads: tuple[str, ...], writes: tuple[str, ...]) -> None:
@@ -70,8 +71,6 @@ def _run_one(context: typer.Context, work: Work, reads: tuple[str, ...], writes:
     for name in ("output", *writes):
         if _TEMPLATE.search(given[name] or ""):
             raise SettingError(f"--{name} '{given[name]}' is a template for the results of many images: name a file")
-    if given["memory_limit"] is not None:
-        _check_room(image, SimpleNamespace(**given), str(context.info_name))
     if given["as_json"] and given["output"] in files.STDOUT_NAMES:
         raise SettingError("--json and -o - both write to standard output: name a file with -o")
     job = Job(
@@ -80,6 +79,8 @@ def _run_one(context: typer.Context, work: Work, reads: tuple[str, ...], writes:
         outputs=[given["output"], *(given[name] for name in writes)],
         threads=given.get("threads"),
     )
+    if given["memory_limit"] is not None:
+        _check_room(image, job.asked, str(context.info_name))
     _check_destination(given)
     job.asked.image = image
     job.wants_facts = job.wants_facts or given["as_json"]

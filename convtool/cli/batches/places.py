@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from convtool import files
-from convtool.cli.batches import names_one
+from convtool.cli.batches import FIELDS, names_one
 from convtool.cli.batches.names import Input
 from convtool.errors import FileError, SettingError
 from convtool.images.formats import SUFFIXES, kind_of, output_format, suffix_for
 
-_FIELDS = ("stem", "suffix", "command", "parent")
 _USUAL = {"png": ".png", "jpeg": ".jpg", "tiff": ".tif", "npy": ".npy", "fits": ".fits"}
 
 
@@ -131,9 +130,9 @@ def _check_template(template: str, option: str, count: int) -> None:
         fields = [(name, more) for _, name, *more in string.Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise SettingError(f"{option} '{template}' is no template ({error}): use one such as {example}") from None
-    strange = [name for name, more in fields if name not in _FIELDS or any(more)]
+    strange = [name for name, more in fields if name not in FIELDS or any(more)]
     if strange:
-        known = ", ".join(f"{{{name}}}" for name in _FIELDS)
+        known = ", ".join(f"{{{name}}}" for name in FIELDS)
         raise SettingError(
             f"{option} has the field {{{strange[0]}}}, expected {known} as they are: use one such as {example}"
         )
