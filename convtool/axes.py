@@ -32,14 +32,20 @@ def image_axes(shape: Sequence[int], axes: str | None = None, what: str = "the i
     """
     if axes is None:
         return _default_axes(tuple(shape), what)
+    letters = image_letters(axes)
+    if len(letters) != len(shape):
+        raise SettingError(
+            f"axes {axes} name {len(letters)} axes, but {what} has {len(shape)} (shape {spelled(shape)})"
+        )
+    return letters
+
+
+def image_letters(axes: str) -> str:
+    """The letters of an image's axes, N for T; raises SettingError for what no image has."""
     letters = str(axes).upper().replace("T", "N")
     if set(letters) - set("NC" + SPATIAL) or len(set(letters)) < len(letters):
         raise SettingError(
             f"axes '{axes}' are unknown: use each of N (or T), C, Z, Y and X at most once, such as YXC or CYX"
-        )
-    if len(letters) != len(shape):
-        raise SettingError(
-            f"axes {axes} name {len(letters)} axes, but {what} has {len(shape)} (shape {spelled(shape)})"
         )
     return letters
 
@@ -59,10 +65,7 @@ def kernel_axes(shape: Sequence[int], image: str, axes: str | None = None) -> st
         if len(shape) not in by_rank:
             raise SettingError(f"the kernel has {len(shape)} axes (shape {spelled(shape)}), expected 1 to 5")
         axes = by_rank[len(shape)]
-    letters = str(axes).upper()
-    rest = set(letters) - set(SPATIAL)
-    if rest not in (set(), {"C"}, {"O", "I"}) or len(set(letters)) < len(letters) or rest == set(letters):
-        raise SettingError(f"kernel axes '{axes}' are unknown: use YX, CYX, OIYX or the same with Z, in any order")
+    letters = kernel_letters(axes)
     if len(letters) != len(shape):
         raise SettingError(f"kernel axes {axes} name {len(letters)} axes, but the kernel has shape {spelled(shape)}")
     missing = [letter for letter in spatial_of(letters) if letter not in image]
@@ -71,6 +74,15 @@ def kernel_axes(shape: Sequence[int], image: str, axes: str | None = None) -> st
             f"the kernel (axes {letters}, shape {spelled(shape)}) has a {missing[0]} axis, but the image (axes {image})"
             " has none: pass --kernel-axes, or an image with that axis (--axes)"
         )
+    return letters
+
+
+def kernel_letters(axes: str) -> str:
+    """The letters of a kernel's axes; raises SettingError for what no kernel has."""
+    letters = str(axes).upper()
+    rest = set(letters) - set(SPATIAL)
+    if rest not in (set(), {"C"}, {"O", "I"}) or len(set(letters)) < len(letters) or rest == set(letters):
+        raise SettingError(f"kernel axes '{axes}' are unknown: use YX, CYX, OIYX or the same with Z, in any order")
     return letters
 
 

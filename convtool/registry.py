@@ -2,8 +2,10 @@
 
 `deconvolution/` (methods) and `kernels/` (families) work alike: each public module of the folder is an entry whose
 name is the file's name with hyphens for underscores, whose first docstring line is its one-line help, and whose
-`Options` is a frozen dataclass, each field carrying its help in `metadata={"help": ...}`. A new file is a new entry;
-nothing else has to change. Entry modules import NumPy inside their functions, so that `--help` can list them at once.
+`Options` is a frozen dataclass. Each field carries its help in `metadata={"help": ...}` and, if its numbers may not lie
+anywhere, where they may: `"within": at_least(0)`, which is checked before there is anything to apply them to. A new
+file is a new entry; nothing else has to change. Entry modules import NumPy inside their functions, so that `--help` can
+list them at once.
 """
 
 from __future__ import annotations
@@ -11,15 +13,51 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import math
 import numbers
 import pkgutil
 import types
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from convtool.errors import SettingError, listed
+
+
+class Range(NamedTuple):
+    """Where a number may lie; always finite. Made by `at_least` and `above`."""
+
+    least: float
+    has_least: bool
+    most: float = math.inf
+    has_most: bool = True
+
+    def holds(self, value: float) -> bool:
+        """Whether a number lies there.
+
+        >>> [at_least(0, below=1).holds(number) for number in (0, 0.5, 1, math.nan)]
+        [True, True, False, False]
+        """
+        is_above = value >= self.least if self.has_least else value > self.least
+        return is_above and math.isfinite(value) and (value <= self.most if self.has_most else value < self.most)
+
+    def spelled(self, value: float) -> str:
+        """'at least 0 and below 1', as it is said to who gave another value."""
+        words = f"{'at least' if self.has_least else 'above'} {self.least:g}"
+        if math.isfinite(self.most):
+            return f"{words} and {'at most' if self.has_most else 'below'} {self.most:g}"
+        return words if isinstance(value, int) else f"{words} and finite"
+
+
+def at_least(least: float, most: float = math.inf, below: float = math.inf) -> Range:
+    """From a number on, up to another one or below it."""
+    return Range(least, True, min(most, below), most <= below)
+
+
+def above(least: float, below: float = math.inf) -> Range:
+    """More than a number, and below another one."""
+    return Range(least, False, below, not math.isfinite(below))
 
 
 @dataclass(frozen=True)
@@ -76,16 +114,26 @@ def parse(options: Callable[..., Any], settings: dict[str, str], owner: str) -> 
         if field.default is dataclasses.MISSING and name not in settings:
             raise SettingError(f"{owner} needs {name}=... ({field.metadata['help']})")
     values = {name: _value(text, hints[name], f"{owner}: {name}") for name, text in settings.items()}
-    return options(**values)
+    found = options(**values)
+    _check_ranges(found, owner)
+    return found
 
 
 def check(options: Any, owner: str) -> None:
-    """Raises SettingError when a field of an `Options` instance holds a value of the wrong type."""
+    """Raises SettingError when a field of an `Options` instance holds a value of the wrong type, or out of range."""
     hints = typing.get_type_hints(type(options))
     for field in dataclasses.fields(options):
         value, hint = getattr(options, field.name), hints[field.name]
         if not any(_fits(value, kind) for kind in _kinds(hint)):
             raise SettingError(f"{owner}: {field.name} must be {_spelled(hint)}, got {value!r}")
+    _check_ranges(options, owner)
+
+
+def _check_ranges(options: Any, owner: str) -> None:
+    for field in dataclasses.fields(options):
+        value, within = getattr(options, field.name), field.metadata.get("within")
+        if within is not None and value is not None and not within.holds(value):
+            raise SettingError(f"{owner}: {field.name} must be {within.spelled(value)}, got {value}")
 
 
 def _fits(value: Any, kind: Any) -> bool:

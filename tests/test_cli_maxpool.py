@@ -325,8 +325,11 @@ REFUSED: list[tuple[str, str]] = [
     ("-w 2.5", "--window must be whole numbers such as 2 or 2,1, got '2.5'"),
     ("-w 2,2,2", "for all spatial axes of the image (YX)"),
     ("-w 5 --dilation 2", "the window spans 9x9 pixels, the padded image only 6x7"),
-    ("-w 2 --stride windows", "--stride must be whole numbers such as 2 or 2,1, or the word window, got 'windows'"),
-    ("-w 2 --padding -1", "padding -1 does not fit"),
+    (
+        "-w 2 --stride windows",
+        "--stride must be whole numbers of at least 1, such as 2 or 2,1, or the word window, got 'windows'",
+    ),
+    ("-w 2 --padding -1", "whole numbers of at least 0: N, N,M or A:B,C:D (before:after), got '-1'"),
     ("-w 2 --boundary wrap", "'lowest', 'periodic'"),
     ("-w 2 --op mean --indices i.npy", "--indices are those of maxima"),
     ("-w 2 --indices i.png", "--indices writes an .npy array: name it .npy, not i.png"),

@@ -225,7 +225,7 @@ def test_the_limit_is_said() -> None:
     [
         (tv.Options(weight=0.0), "weight must be above 0"),
         (tv.Options(weight=float("nan")), "weight must be above 0"),
-        (tv.Options(tol=0.0), "tol must lie between 0 and 1"),
+        (tv.Options(tol=0.0), "tol must be above 0 and below 1"),
         (tv.Options(limit=0), "limit must be at least 1"),
     ],
 )

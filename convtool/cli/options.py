@@ -1,12 +1,18 @@
-"""The options that several subcommands share, and the parsers of their texts; pure Python, for a quick `--help`."""
+"""The options that several subcommands share, and the parsers of their texts; pure Python, for a quick `--help`.
+
+What is wrong for every image is refused here, before any is read: each option's callback, or the parser of its text,
+says so.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import typer
 
+from convtool.axes import image_letters, kernel_letters
 from convtool.errors import SettingError
 
 Boundary = Literal["periodic", "zero", "edge", "reflect", "symmetric"]
@@ -61,15 +67,40 @@ BiasOption = Annotated[
     str | None,
     typer.Option("--bias", metavar="FILE", help=".npy with one number per output channel, added.", show_default=False),
 ]
-GroupsOption = Annotated[int, typer.Option("--groups", help="Blocks of channels that do not mix, for OIYX kernels.")]
+GroupsOption = Annotated[
+    int, typer.Option("--groups", min=1, help="Blocks of channels that do not mix, for OIYX kernels.")
+]
+
+
+def checked(check: Callable[[Any], object]) -> Callable[[Any], Any]:
+    """A callback that hands a value on once `check`, which raises SettingError, has seen it."""
+
+    def callback(value: Any) -> Any:
+        if value is not None:
+            check(value)
+        return value
+
+    return callback
+
+
 AxesOption = Annotated[
     str | None,
-    typer.Option("--axes", metavar="AXES", help="Letters of the image's axes, such as YXC or CYX.", show_default=False),
+    typer.Option(
+        "--axes",
+        metavar="AXES",
+        help="Letters of the image's axes, such as YXC or CYX.",
+        show_default=False,
+        callback=checked(image_letters),
+    ),
 ]
 KernelAxesOption = Annotated[
     str | None,
     typer.Option(
-        "--kernel-axes", metavar="AXES", help="Letters of the kernel's axes, such as OIYX or YX.", show_default=False
+        "--kernel-axes",
+        metavar="AXES",
+        help="Letters of the kernel's axes, such as OIYX or YX.",
+        show_default=False,
+        callback=checked(kernel_letters),
     ),
 ]
 NormalizeOption = Annotated[bool, typer.Option("--normalize", help="Divide the kernel by its sum.")]
@@ -145,10 +176,20 @@ ReferenceOption = Annotated[
         "--reference", metavar="FILE", help="The true image, to measure the result against.", show_default=False
     ),
 ]
+
+
+def _check_peak(peak: float) -> None:
+    if not 0 < peak < math.inf:
+        raise SettingError(f"--peak must be a finite number above 0 (255 for 8-bit images), got {peak:g}")
+
+
 PeakOption = Annotated[
     float | None,
     typer.Option(
-        "--peak", help="Peak value for PSNR and SSIM. Default: the reference dtype's maximum.", show_default=False
+        "--peak",
+        help="Peak value for PSNR and SSIM. Default: the reference dtype's maximum.",
+        show_default=False,
+        callback=checked(_check_peak),
     ),
 ]
 ClobberOption = Annotated[bool, typer.Option("--no-clobber", help="Refuse to replace an existing output.")]
@@ -168,19 +209,21 @@ VerboseOption = Annotated[
 def model_settings(given: dict[str, Any]) -> dict[str, Any]:
     """The settings of `convtool.model.build` out of a command's parameters, their texts parsed.
 
-    Raises SettingError for a text that does not parse; values are checked where they are used.
+    Raises SettingError for a text that does not parse; whether values fit the image is checked where they are used.
     """
     plain = ("boundary", "groups", "kernel_axes", "operation", "engine", "precision")
     parsed = {name: parse(given[name]) for name, parse in PARSERS.items() if name in given}
     return {**{name: given[name] for name in plain}, **parsed}
 
 
-def numbers(text: str, option: str) -> int | tuple[int, ...]:
-    """2 or (2, 1) from '2' or '2,1'."""
+def numbers(text: str, option: str, least: float = 1) -> int | tuple[int, ...]:
+    """2 or (2, 1) from '2' or '2,1'; raises SettingError for what is no number, or less than the `least`."""
     try:
         found = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise SettingError(f"{option} must be whole numbers such as 2 or 2,1, got '{text}'") from None
+    if min(found) < least:
+        raise SettingError(f"{option} must be whole numbers of at least {least}, such as 2 or 2,1, got '{text}'")
     return found[0] if len(found) == 1 else found
 
 
@@ -195,9 +238,12 @@ def lengths(text: str, option: str) -> tuple[int, ...]:
 def distances(text: str, option: str) -> tuple[float, ...]:
     """(0.3, 0.1, 0.1) from '0.3,0.1,0.1'."""
     try:
-        return tuple(float(part) for part in text.split(","))
+        found = tuple(float(part) for part in text.split(","))
     except ValueError:
         raise SettingError(f"{option} must be numbers such as 0.3,0.1,0.1, got '{text}'") from None
+    if not all(0 < distance < math.inf for distance in found):
+        raise SettingError(f"{option} must be finite numbers above 0, such as 0.3,0.1,0.1, got '{text}'")
+    return found
 
 
 def padding(text: str) -> str | int | tuple[int, ...] | tuple[tuple[int, int], ...]:
@@ -206,12 +252,13 @@ def padding(text: str) -> str | int | tuple[int, ...] | tuple[tuple[int, int], .
         return text
     try:
         if ":" not in text:
-            return numbers(text, "--padding")
-        pairs = [tuple(int(n) for n in part.split(":")) for part in text.split(",")]
-        return tuple((before, after) for before, after in pairs)
-    except (SettingError, ValueError):
+            return numbers(text, "--padding", least=0)
+        pairs = [numbers(part.replace(":", ","), "--padding", least=0) for part in text.split(",")]
+        return tuple((before, after) for before, after in pairs)  # type: ignore[misc]
+    except (SettingError, ValueError, TypeError):
         raise SettingError(
-            f"--padding must be same, valid, full, N, N,M or A:B,C:D (before:after), got '{text}'"
+            f"--padding must be same, valid, full, or whole numbers of at least 0: N, N,M or A:B,C:D (before:after),"
+            f" got '{text}'"
         ) from None
 
 
@@ -220,9 +267,12 @@ def origin(text: str) -> str | tuple[int, ...]:
     if text in ("center", "first", "last"):
         return text
     try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise SettingError(f"--origin must be center, first, last or indices such as 0,2, got '{text}'") from None
+        found = numbers(text, "--origin", least=0)
+    except SettingError:
+        raise SettingError(
+            f"--origin must be center, first, last or indices from 0, such as 0,2, got '{text}'"
+        ) from None
+    return (found,) if isinstance(found, int) else found
 
 
 PARSERS: dict[str, Callable[[str], Any]] = {

@@ -19,6 +19,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from convtool.registry import above, at_least
 from convtool.solution import Estimate, Stopped
 
 if TYPE_CHECKING:
@@ -42,18 +43,32 @@ class Options:
     """Settings of the non-local method."""
 
     noise: float | None = field(
-        default=None, metadata={"help": "standard deviation of the noise, in the data's unit (auto: measured)"}
+        default=None,
+        metadata={"help": "standard deviation of the noise, in the data's unit (auto: measured)", "within": above(0)},
     )
     strength: float | None = field(
         default=None,
-        metadata={"help": "weight of the prior: more is smoother (auto: 0.13 to 0.25, by noise and kernel)"},
+        metadata={
+            "help": "weight of the prior: more is smoother (auto: 0.13 to 0.25, by noise and kernel)",
+            "within": above(0),
+        },
     )
-    rounds: int | None = field(default=None, metadata={"help": "rounds of data and denoising (auto: by the effort)"})
+    rounds: int | None = field(
+        default=None,
+        metadata={"help": "rounds of data and denoising (auto: by the effort)", "within": at_least(1, _MOST)},
+    )
     patch: int | None = field(
-        default=None, metadata={"help": "side of a patch in pixels (auto: 5, of several channels 4)"}
+        default=None,
+        metadata={"help": "side of a patch in pixels (auto: 5, of several channels 4)", "within": at_least(2, _MOST)},
     )
-    count: int | None = field(default=None, metadata={"help": "patches in a group (auto: 24; 16 at effort low)"})
-    reach: int = field(default=12, metadata={"help": "how far away similar patches are looked for, in pixels"})
+    count: int | None = field(
+        default=None,
+        metadata={"help": "patches in a group (auto: 24; 16 at effort low)", "within": at_least(2, _MOST)},
+    )
+    reach: int = field(
+        default=12,
+        metadata={"help": "how far away similar patches are looked for, in pixels", "within": at_least(1, _MOST)},
+    )
 
 
 class Reason(enum.Enum):
@@ -97,7 +112,6 @@ def solve(observation: Observation, options: Options) -> Estimate:
     """The estimate for data y [n, c_out, *outputs]."""
     import numpy as np
 
-    _check(options)
     images = list(observation.images())
     answers = [_solved(image, options, n + 1, len(images)) for n, image in enumerate(images)]
     names = answers[0][1]
@@ -127,19 +141,6 @@ def _doubt(observation: Observation, metrics: dict[str, Any]) -> str | None:
     return orientation.doubt(observation, noise) or whiteness.doubt(
         metrics["whiteness"], metrics["discrepancy"], noise / scenes.unit_of(observation)
     )
-
-
-def _check(options: Options) -> None:
-    from convtool.errors import SettingError
-
-    for name, number in (("noise", options.noise), ("strength", options.strength)):
-        if number is not None and not 0 < number < math.inf:
-            raise SettingError(f"method non-local: {name} must be above 0 and finite, got {number}")
-    least = {"rounds": 1, "patch": 2, "count": 2, "reach": 1}
-    for name, value in least.items():
-        given = getattr(options, name)
-        if given is not None and not value <= given <= _MOST:
-            raise SettingError(f"method non-local: {name} must be at least {value} and at most {_MOST}, got {given}")
 
 
 def _solved(observation: Observation, options: Options, image: int, images: int) -> tuple[np.ndarray, dict[str, Any]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from convtool.registry import at_least
 from convtool.solution import Estimate, Stop
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ class Options:
 
     rcond: float | None = field(
         default=None,
-        metadata={"help": "singular values up to rcond x the largest count as zero (auto: 1000 eps of the dtype)"},
+        metadata={
+            "help": "singular values up to rcond x the largest count as zero (auto: 1000 eps of the dtype)",
+            "within": at_least(0, below=1),
+        },
     )
 
 
@@ -36,10 +40,7 @@ def solve(observation: Observation, options: Options) -> Estimate:
     """x = A^+ y for data y [n, c_out, *grid]."""
     from convtool.deconvolution.solvers import columns, single_use
     from convtool.deconvolution.solvers.inverses import default_rcond
-    from convtool.errors import SettingError
 
-    if options.rcond is not None and not 0 <= options.rcond < 1:
-        raise SettingError(f"method pinv: rcond must be at least 0 and below 1, got {options.rcond}")
     y, operator = observation.complete("pinv"), observation.operator
     if columns.fits(operator):
         return _by_columns(observation, y, default_rcond(operator.dtype) if options.rcond is None else options.rcond)

@@ -14,11 +14,11 @@ Negative data, which no light gives, are taken for 0, and counted. Of a batch ea
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from convtool.registry import above, at_least
 from convtool.solution import Estimate, Stopped
 
 if TYPE_CHECKING:
@@ -35,23 +35,39 @@ class Options:
     """Settings of Richardson-Lucy."""
 
     iterations: int | None = field(
-        default=None, metadata={"help": "how many (auto: until the residual has reached the noise)"}
+        default=None,
+        metadata={"help": "how many (auto: until the residual has reached the noise)", "within": at_least(1)},
     )
     tol: float | None = field(
-        default=None, metadata={"help": "stop once x changes by less than this share of itself (auto: at the noise)"}
+        default=None,
+        metadata={
+            "help": "stop once x changes by less than this share of itself (auto: at the noise)",
+            "within": above(0, below=1),
+        },
     )
     background: float | None = field(
         default=0.0,
-        metadata={"help": "level in the data that is no part of the image, in their unit (auto: that of an even sky)"},
+        metadata={
+            "help": "level in the data that is no part of the image, in their unit (auto: that of an even sky)",
+            "within": at_least(0),
+        },
     )
     acceleration: Literal["biggs-andrews", "heavy-ball", "none"] = field(
         default="biggs-andrews", metadata={"help": "the way to fewer iterations, 4 times or so"}
     )
     tv: float = field(
-        default=0.0, metadata={"help": "weight of the total variation, such as 0.002; ends at tol 1e-4 if nothing else"}
+        default=0.0,
+        metadata={
+            "help": "weight of the total variation, such as 0.002; ends at tol 1e-4 if nothing else",
+            "within": at_least(0),
+        },
     )
-    limit: int = field(default=1000, metadata={"help": "most iterations where no count was asked for"})
-    snapshots: int | None = field(default=None, metadata={"help": "keep the image after every so many iterations"})
+    limit: int = field(
+        default=1000, metadata={"help": "most iterations where no count was asked for", "within": at_least(1)}
+    )
+    snapshots: int | None = field(
+        default=None, metadata={"help": "keep the image after every so many iterations", "within": at_least(1)}
+    )
 
 
 def solve(observation: Observation, options: Options) -> Estimate:
@@ -85,17 +101,9 @@ def _check(options: Options, observation: Observation) -> None:
             f"method rl needs a kernel without negative taps (light only adds up), got {int((taps < 0).sum())}, the"
             f" lowest {taps.min():.3g}: use --method tv or tikhonov, or set them to 0"
         )
-    counts = {"iterations": options.iterations, "limit": options.limit, "snapshots": options.snapshots}
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise SettingError(f"method rl: {name} must be at least 1, got {count}")
-    if options.tol is not None and not 0 < options.tol < 1:
-        raise SettingError(f"method rl: tol must be above 0 and below 1, got {options.tol}")
-    if options.background is not None and not 0 <= options.background < math.inf:
-        raise SettingError(f"method rl: background must be at least 0 and finite, got {options.background}")
     ndim = len(observation.operator.geometry.grid)
     most = float(taps.sum(axis=tuple(range(2, taps.ndim))).max()) / (2 * ndim**0.5)
-    if not 0 <= options.tv < most:
+    if not options.tv < most:
         raise SettingError(f"method rl: tv must be at least 0 and below {most:.3g} for this kernel, got {options.tv}")
 
 

@@ -17,6 +17,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from convtool.registry import at_least
 from convtool.solution import Estimate, Stopped
 
 if TYPE_CHECKING:
@@ -40,7 +41,11 @@ class Options:
     """Settings of Tikhonov regularisation."""
 
     weight: float | None = field(
-        default=None, metadata={"help": "regularisation weight (auto: chosen by generalised cross-validation)"}
+        default=None,
+        metadata={
+            "help": "regularisation weight (auto: chosen by generalised cross-validation)",
+            "within": at_least(0),
+        },
     )
     penalty: Literal["laplacian", "gradient", "identity"] = field(
         default="laplacian", metadata={"help": "what is kept small: the image's second or first differences, or itself"}
@@ -49,13 +54,9 @@ class Options:
 
 def solve(observation: Observation, options: Options) -> Estimate:
     """The regularised solution for data y [n, c_out, *outputs]."""
-    import numpy as np
 
     from convtool.deconvolution.solvers import regularised
-    from convtool.errors import SettingError
 
-    if options.weight is not None and not 0 <= options.weight < np.inf:
-        raise SettingError(f"method tikhonov: weight must be at least 0 and finite, got {options.weight}")
     rule = _rule(options, regularised.steps_of(observation))
     parts, answers = regularised.solved(observation, rule, is_chosen=options.weight is None)
     choices: list[Choice] = [answer.prior.found for answer in answers]

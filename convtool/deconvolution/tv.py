@@ -18,6 +18,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from convtool.registry import above, at_least
 from convtool.solution import Estimate, Stopped
 
 if TYPE_CHECKING:
@@ -36,13 +37,21 @@ class Options:
     """Settings of total variation."""
 
     weight: float | None = field(
-        default=None, metadata={"help": "regularisation weight, in the data's unit (auto: chosen from their noise)"}
+        default=None,
+        metadata={
+            "help": "regularisation weight, in the data's unit (auto: chosen from their noise)",
+            "within": above(0),
+        },
     )
     nonnegative: bool = field(default=False, metadata={"help": "allow no values below 0"})
     tol: float | None = field(
-        default=None, metadata={"help": "relative primal and dual residual to reach (auto: 0.005, or as --effort says)"}
+        default=None,
+        metadata={
+            "help": "relative primal and dual residual to reach (auto: 0.005, or as --effort says)",
+            "within": above(0, below=1),
+        },
     )
-    limit: int = field(default=_LIMIT, metadata={"help": "most iterations at a weight"})
+    limit: int = field(default=_LIMIT, metadata={"help": "most iterations at a weight", "within": at_least(1)})
 
 
 class Reason(enum.Enum):
@@ -65,7 +74,6 @@ def solve(observation: Observation, options: Options) -> Estimate:
     """The minimum for data y [n, c_out, *outputs]."""
     import numpy as np
 
-    _check(options)
     answers = [_solved(image, options, n + 1, len(observation.y)) for n, image in enumerate(observation.images())]
     worst = max(answers, key=lambda answer: (not answer.is_converged, answer.metrics["iterations"]))
     residual = max(worst.metrics["primal_residual"], worst.metrics["dual_residual"])
@@ -74,17 +82,6 @@ def solve(observation: Observation, options: Options) -> Estimate:
     stop = Stopped(Reason.CONVERGED if worst.is_converged else Reason.LIMIT, numbers)
     notes = dict.fromkeys(note for answer in answers for note in answer.notes)
     return Estimate(np.stack([answer.x for answer in answers]), stop, _measured(answers), tuple(notes))
-
-
-def _check(options: Options) -> None:
-    from convtool.errors import SettingError
-
-    if options.weight is not None and not 0 < options.weight < math.inf:
-        raise SettingError(f"method tv: weight must be above 0 and finite, got {options.weight}")
-    if options.tol is not None and not 0 < options.tol < 1:
-        raise SettingError(f"method tv: tol must lie between 0 and 1, got {options.tol}")
-    if options.limit < 1:
-        raise SettingError(f"method tv: limit must be at least 1, got {options.limit}")
 
 
 def _solved(observation: Observation, options: Options, image: int, images: int) -> _Answer:

@@ -20,6 +20,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from convtool.registry import at_least
 from convtool.solution import Estimate, Stopped
 
 if TYPE_CHECKING:
@@ -41,21 +42,21 @@ class Options:
     """Settings of the Wiener filter."""
 
     noise_to_signal: float | None = field(
-        default=None, metadata={"help": "noise power over signal power (auto: both estimated from the data)"}
+        default=None,
+        metadata={
+            "help": "noise power over signal power (auto: both estimated from the data)",
+            "within": at_least(0),
+        },
     )
 
 
 def solve(observation: Observation, options: Options) -> Estimate:
     """The Wiener estimate for data y [n, c_out, *outputs]."""
-    import numpy as np
 
     from convtool.deconvolution.solvers import regularised
     from convtool.deconvolution.solvers.filters import Decomposition
-    from convtool.errors import SettingError
 
     given = options.noise_to_signal
-    if given is not None and not 0 <= given < np.inf:
-        raise SettingError(f"method wiener: noise_to_signal must be at least 0 and finite, got {given}")
     rule = _rule(given, regularised.steps_of(observation))
     parts, answers = regularised.solved(observation, rule, is_chosen=given is None)
     gains = [answer.noise_gain for answer in answers]

@@ -54,6 +54,13 @@ _MaskOption = Annotated[
     str | None,
     typer.Option("--mask", metavar="FILE", help="Image that is 0 where pixels are no data.", show_default=False),
 ]
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share <= 1:
+        raise SettingError(f"--saturation must be a share above 0 and at most 1, such as 0.99, got {share:g}")
+
+
 _SaturationOption = Annotated[
     float | None,
     typer.Option(
@@ -61,6 +68,7 @@ _SaturationOption = Annotated[
         metavar="SHARE",
         help="Pixels from this share of the maximum on, such as 0.99, are no data.",
         show_default=False,
+        callback=options.checked(_check_share),
     ),
 ]
 _SpacingOption = Annotated[
@@ -70,6 +78,7 @@ _SpacingOption = Annotated[
         metavar="DZ,DY,DX",
         help="Distance of samples per axis, for methods that smooth. Default: equal.",
         show_default=False,
+        callback=options.checked(lambda text: options.distances(text, "--spacing")),
     ),
 ]
 _EffortOption = Annotated[

@@ -101,10 +101,10 @@ def _work(job: Job) -> None:
 
 
 def _check_holds_floats(option: str, file: str | None) -> None:
-    """Raises SettingError for a file of a format that holds no negative numbers."""
+    """Raises SettingError for a file, or a template with an ending, of a format that holds no negative numbers."""
     from convtool.images.formats import output_format
 
-    if file and "{" not in file and output_format(file, None) in ("png", "jpeg"):
+    if file and not file.endswith("}") and output_format(file, None) in ("png", "jpeg"):
         raise SettingError(f"{option} has signed numbers, which {file} cannot hold: name a .tif or .npy file")
 
 

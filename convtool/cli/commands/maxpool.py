@@ -98,7 +98,7 @@ def _work(sides: int | tuple[int, ...], settings: dict[str, Any], job: Job) -> N
 
     from convtool import pooling
     from convtool.cli.facts import describe_result
-    from convtool.cli.writing import Destination, alpha_on, target_of, write_image
+    from convtool.cli.writing import Destination, alpha_on, target_of, thinned, write_image
     from convtool.pooling import geometry
 
     op, indices, to = job.asked.op, job.asked.indices, Destination.of(job.asked)
@@ -119,7 +119,8 @@ def _work(sides: int | tuple[int, ...], settings: dict[str, Any], job: Job) -> N
             describe_result(job, y)
     alpha = alpha_on(source, built.arrangement.spatial, built.geometry, built.origin)
     with job.results() as staging:
-        write_image(job, staging, y, source.axes, target, to, source, alpha)
+        like = thinned(source, built.arrangement.spatial, built.geometry.stride)
+        write_image(job, staging, y, source.axes, target, to, like, alpha)
         if indices is not None and places is not None:
             _write_indices(job, staging, indices, places, source)
 
@@ -157,14 +158,14 @@ def _stride(text: str) -> str | int | tuple[int, ...]:
         return text if text == "window" else options.numbers(text, "--stride")
     except SettingError:
         raise SettingError(
-            f"--stride must be whole numbers such as 2 or 2,1, or the word window, got '{text}'"
+            f"--stride must be whole numbers of at least 1, such as 2 or 2,1, or the word window, got '{text}'"
         ) from None
 
 
 def _check_indices(indices: str | None, op: str) -> None:
     if indices is not None and op != "max":
         raise SettingError(f"--indices are those of maxima: leave them out, or leave out --op {op}")
-    if indices is not None and "{" not in indices and os.path.splitext(indices)[1].lower() not in ("", ".npy"):
+    if indices is not None and not indices.endswith("}") and os.path.splitext(indices)[1].lower() not in ("", ".npy"):
         raise SettingError(f"--indices writes an .npy array: name it .npy, not {indices}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -196,7 +197,7 @@ def _settings(context: typer.Context) -> dict[str, str]:
 def _whole(text: str | None, option: str) -> tuple[int, ...] | None:
     if text is None:
         return None
-    found = options.numbers(text, option)
+    found = options.numbers(text, option, least=-math.inf)
     return (found,) if isinstance(found, int) else found
 
 
