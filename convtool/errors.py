@@ -31,3 +31,13 @@ def listed(names: object) -> str:
     """'a, b or c', for error texts that offer the choices."""
     words = [str(name) for name in names]  # type: ignore[attr-defined]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """'18 %' for 0.1834: so many digits, and all of them before the point.
+
+    >>> [percent(share) for share in (0.001834, 0.9961, 1, 12.345)]
+    ['0.18 %', '100 %', '100 %', '1234 %']
+    """
+    text = f"{100 * share:.{digits}g}"
+    return f"{100 * share:.0f} %" if "e+" in text else f"{text} %"

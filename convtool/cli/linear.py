@@ -10,6 +10,7 @@ import typer
 
 from convtool.cli import options
 from convtool.cli.image_command import Work, image_command
+from convtool.errors import percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +56,7 @@ def _work(settings: dict[str, Any], job: Job) -> None:
     from convtool.cli.facts import build_model
     from convtool.cli.observing import read_observed
     from convtool.cli.reading import code_values, light, read_bias, read_kernel
-    from convtool.cli.writing import Destination, alpha_under, target_of, write_image
+    from convtool.cli.writing import Destination, alpha_under, target_of, thinned, write_image
 
     asked, to = job.asked, Destination.of(job.asked)
     source, observed = read_observed(job, asked.image, asked.axes, asked.nan)
@@ -70,7 +71,8 @@ def _work(settings: dict[str, Any], job: Job) -> None:
     with job.timed("measuring"):
         _describe(job, built, x, y if observed is None else _supported(job, y))
     with job.results() as staging:
-        write_image(job, staging, y, built.output_axes, target, to, source, alpha_under(source, built))
+        like = thinned(source, built.arrangement.spatial, built.operator.geometry.stride)
+        write_image(job, staging, y, built.output_axes, target, to, like, alpha_under(source, built))
 
 
 def _supported(job: Job, y: np.ndarray) -> np.ndarray:
@@ -98,5 +100,5 @@ def _describe(job: Job, built: Model, x: np.ndarray, y: np.ndarray) -> None:
         lost = facts.lost_energy(built.canonical(x))
         job.report.result["energy_destroyed"] = lost
         job.report.notes.append(
-            f"{facts.sentence()}; of the image's energy {100 * lost:.2g} % lay there and cannot come back"
+            f"{facts.sentence()}; of the image's energy {percent(lost)} lay there and cannot come back"
         )

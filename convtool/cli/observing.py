@@ -10,7 +10,7 @@ import numpy as np
 
 from convtool import fft, images, process
 from convtool.cli.reading import extremes, read_image
-from convtool.errors import DataError
+from convtool.errors import DataError, percent
 from convtool.images.nonfinite import NonFiniteError
 from convtool.observation import counted, spread
 
@@ -74,7 +74,7 @@ def suggest_linear(job: Job, source: images.Image, linear: bool, counting: Count
     share = np.count_nonzero(clipped if found is None else clipped & found) / clipped.size
     if share > _SATURATED:
         job.report.notes.append(
-            f"{100 * share:.2g} % of the values are at the maximum, where highlights are clipped: if this is a"
+            f"{percent(share)} of the values are at the maximum, where highlights are clipped: if this is a"
             " photograph, try --linear (blur happens in light) and --saturation 0.99 (clipped pixels are no data)"
         )
 
@@ -97,7 +97,7 @@ def _tell(job: Job, name: str, found: np.ndarray) -> None:
     lost = int(found.size - np.count_nonzero(found))
     job.report.input["not_counted"] = lost
     if lost:
-        share = f"{lost} of {found.size} values of {name} ({100 * lost / found.size:.3g} %)"
+        share = f"{lost} of {found.size} values of {name} ({percent(lost / found.size, 3)})"
         is_doubtful = lost > _MANY * found.size and "mask" in job.report.input
         doubt = ": is the mask inverted? it is 0 where pixels are no data" if is_doubtful else ""
         job.report.notes.append(f"{share} do not count and were left out{doubt}")

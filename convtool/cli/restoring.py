@@ -17,8 +17,8 @@ from convtool.cli import options, reading
 from convtool.cli.facts import build_model, describe_kernel, describe_result, measure_against
 from convtool.cli.job import STDOUT
 from convtool.cli.repeating import command_line
-from convtool.cli.writing import write_image
-from convtool.errors import DataError, SettingError
+from convtool.cli.writing import refined, write_image
+from convtool.errors import DataError, SettingError, percent
 from convtool.memory import available_memory
 from convtool.observation import UNKNOWN, observe
 
@@ -89,15 +89,16 @@ def solve(job: Job, given: Given, method: Any) -> Restored:
 
 def write(job: Job, restored: Restored, target: str, to: Destination, peak: float | None) -> None:
     """The result's file and the snapshots', and the distances of the results from the truth."""
-    axes, source, true = restored.built.input_axes, restored.source, restored.true
+    built, source, true = restored.built, restored.source, restored.true
+    axes, like = built.input_axes, refined(source, built.arrangement.spatial, built.operator.geometry.stride)
     named = {_snapshot(job, target, count): x for count, x in restored.snapshots.items()}
     with job.results() as staging:
         alpha = _alpha(job, source, dict(zip(axes, restored.x.shape, strict=True)))
         kept = list(job.report.notes)
         for name, x in named.items():
-            write_image(job, staging, x, axes, name, to, source, alpha)
+            write_image(job, staging, x, axes, name, to, like, alpha)
         job.report.notes = kept  # what is said of the result holds for its snapshots
-        written = write_image(job, staging, restored.x, axes, target, to, source, alpha)
+        written = write_image(job, staging, restored.x, axes, target, to, like, alpha)
         if named:
             job.report.output["snapshots"] = list(named)
         if true is not None:
@@ -125,7 +126,8 @@ def _tell_settings(job: Job, restored: Restored) -> None:
     boundary = job.report.settings["boundary"]["value"]
     if job.asked.keep_extension and boundary != UNKNOWN:
         job.report.notes.append(f"--keep-extension kept nothing: boundary {boundary} has no scene beyond the frame")
-    if any(span >= n for span, n in zip(geometry.span, geometry.outputs, strict=True)):
+    # Along Z it says nothing: a kernel is often deeper than the stack.
+    if any(span >= n for span, n in zip(geometry.span[-2:], geometry.outputs[-2:], strict=True)):
         extent, outputs = spelled([span + 1 for span in geometry.span]), spelled(geometry.outputs)
         job.report.notes.append(f"the kernel, {extent}, is larger than the image, {outputs}: is it the right file?")
     if restored.source.data.dtype.kind == "u" and total > 0 and abs(math.log(total)) > _UNEVEN:
@@ -193,7 +195,7 @@ def describe(job: Job, restored: Restored, linear: bool, precision: str) -> None
     lost = facts.lost_energy(built.canonical_input(reading.light(restored.true, linear, precision)))
     job.report.reference["energy_destroyed"] = lost
     job.report.notes.append(
-        f"{facts.sentence()}; of the reference's energy {100 * lost:.2g} % lay there and cannot come back"
+        f"{facts.sentence()}; of the reference's energy {percent(lost)} lay there and cannot come back"
     )
 
 
@@ -204,5 +206,5 @@ def _compare(job: Job, name: str, other: np.ndarray, true: np.ndarray, axes: str
     job.report.reference[name] = {"name": f"the {name} inverse instead", **told}
     if found.relative > _MUCH_WORSE * own:
         job.report.notes.append(
-            f"from the reference the {name} inverse is {100 * found.relative:.2g} % away, this result {100 * own:.2g} %"
+            f"from the reference the {name} inverse is {percent(found.relative)} away, this result {percent(own)}"
         )

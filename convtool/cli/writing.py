@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import numpy as np
 from convtool import files, images
 from convtool.axes import transposed
 from convtool.cli.job import STDOUT
+from convtool.errors import percent
 from convtool.geometry import Geometry
 from convtool.images.formats import output_format
 
@@ -46,6 +48,18 @@ def target_of(job: Job, image: images.Image, word: str, to: Destination) -> str:
     name = images.default_target(image, word)
     files.check_target(name, job.inputs, not job.no_clobber)
     return name
+
+
+def thinned(source: images.Image, spatial: str, stride: Sequence[int]) -> images.Image:
+    """The image with the resolution of a result whose samples a stride along the axes `spatial` has left."""
+    pitch = dict(zip(spatial, map(Fraction, stride), strict=True))
+    return replace(source, metadata=images.resampled(source.metadata, pitch))
+
+
+def refined(source: images.Image, spatial: str, stride: Sequence[int]) -> images.Image:
+    """The image with the resolution of what it was before a stride along the axes `spatial`."""
+    pitch = dict(zip(spatial, (Fraction(1, step) for step in stride), strict=True))
+    return replace(source, metadata=images.resampled(source.metadata, pitch))
 
 
 def alpha_under(source: images.Image, built: Model) -> np.ndarray | None:
@@ -138,6 +152,6 @@ def _describe_written(job: Job, written: images.Written, target: str, size: int)
         if abs(total) > 1.5:
             advice = f"the kernel sums to {total:.4g}: --normalize divides by that; or {advice}"
         job.report.notes.append(
-            f"{clipped} of {size} values ({100 * clipped / size:.3g} %) did not fit into {written.dtype}"
+            f"{clipped} of {size} values ({percent(clipped / size, 3)}) did not fit into {written.dtype}"
             f" and were clipped: {advice}"
         )

@@ -18,6 +18,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from convtool.errors import percent
 from convtool.solution import Estimate
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _exact(observation: Observation, levels: list[Noise]) -> Choice | None:
     worst = max(gain * max(each) for gain, *each in zip(gains, rounded, noise, strict=True))
     if not worst < _EXACT:
         return None
-    reason = f"the exact inverse was taken: noise and rounding become {100 * worst:.2g} % of the signal in it"
+    reason = f"the exact inverse was taken: noise and rounding become {percent(worst)} of the signal in it"
     return Choice("pinv", (reason,))
 
 

@@ -24,6 +24,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from convtool.errors import percent
+from convtool.registry import at_least
 from convtool.solution import Estimate, Stopped
 
 if TYPE_CHECKING:
@@ -48,19 +50,31 @@ class Options:
 
     tol: float | None = field(
         default=None,
-        metadata={"help": "error to reach, relative to x, as far as it can be bounded (auto: 1e-10; 1e-6 in single)"},
+        metadata={
+            "help": "error to reach, relative to x, as far as it can be bounded (auto: 1e-10; 1e-6 in single)",
+            "within": at_least(0),
+        },
     )
     limit: int | None = field(
-        default=None, metadata={"help": "most iterations (auto: about a minute's work, 300 to 10000)"}
+        default=None,
+        metadata={"help": "most iterations (auto: about a minute's work, 300 to 10000)", "within": at_least(1)},
     )
     damping: float = field(
-        default=0.0, metadata={"help": "adds damping^2 ||x||^2 to what is minimised: less noise, more bias"}
+        default=0.0,
+        metadata={
+            "help": "adds damping^2 ||x||^2 to what is minimised: less noise, more bias",
+            "within": at_least(0),
+        },
     )
     solver: Literal["auto", "iterative", "direct"] = field(
         default="auto", metadata={"help": "direct: in one step, for invertible operators of stride 1; auto: the faster"}
     )
     memory: float | None = field(
-        default=None, metadata={"help": "GiB that a solution in one step may take (auto: 4, or half of what is free)"}
+        default=None,
+        metadata={
+            "help": "GiB that a solution in one step may take (auto: 4, or half of what is free)",
+            "within": at_least(0),
+        },
     )
 
 
@@ -72,7 +86,6 @@ def solve(observation: Observation, options: Options) -> Estimate:
     from convtool.deconvolution.solvers import factors, least_norm
     from convtool.deconvolution.solvers.trust import residuals
 
-    _check(options)
     y, operator = observation.complete("least-squares"), observation.operator
     system = factors.of(operator, ("system", options.damping), lambda: least_norm.System.of(operator, options.damping))
     tol = options.tol if options.tol is not None else 1e-10 if y.dtype == np.float64 else 1e-6
@@ -100,16 +113,6 @@ def solve(observation: Observation, options: Options) -> Estimate:
         }
         notes += _compared(metrics["periodic"]["relative_residual"], max(answer.residual for answer in found))
     return Estimate(x, stop, metrics, (*notes, *observation.idle_spacing("least-squares")), others)
-
-
-def _check(options: Options) -> None:
-    from convtool.errors import SettingError
-
-    for name, value in (("tol", options.tol), ("damping", options.damping), ("memory", options.memory)):
-        if value is not None and not 0 <= value < math.inf:
-            raise SettingError(f"method least-squares: {name} must be at least 0 and finite, got {value}")
-    if options.limit is not None and options.limit < 1:
-        raise SettingError(f"method least-squares: limit must be at least 1, got {options.limit}")
 
 
 def _measured(found: list[Answer], scale: float, dtype: np.dtype) -> dict[str, Any]:
@@ -162,7 +165,7 @@ def _unexplained(residual: float, damping: float) -> list[str]:
     if damping or residual < _UNEXPLAINED:
         return []
     return [
-        f"{100 * residual:.2g} % of the data cannot come from any image through this kernel and these settings: that is"
+        f"{percent(residual)} of the data cannot come from any image through this kernel and these settings: that is"
         " noise, or a bias that was added, or another kernel, operation, boundary, padding or origin"
     ]
 
@@ -228,7 +231,7 @@ def _compared(periodic: float, own: float) -> list[str]:
     """A sentence where the periodic inverse would have been much worse."""
     if periodic < max(_WORSE * own, _RESIDUAL):
         return []
-    share = f"{100 * periodic:.2g} % of the data" if periodic < 1 else f"{periodic:.3g} times the data"
+    share = f"{percent(periodic)} of the data" if periodic < 1 else f"{periodic:.3g} times the data"
     return [f"the periodic inverse (pinv with boundary periodic) would have left a residual of {share}"]
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from convtool import axes as axes_
 from convtool import ranges
-from convtool.errors import DataError, SettingError, listed
+from convtool.errors import DataError, SettingError, listed, percent
 from convtool.estimation import diagnosis, evidence, smoothness
 from convtool.estimation.constrained import minimiser
 from convtool.estimation.estimate import KernelEstimate, centroid, rim_share
@@ -226,7 +226,7 @@ def _estimate(windows: _Windows, settings: Settings) -> tuple[KernelEstimate, Fi
     gain, explained = float(fit.w.sum()), 1 - fit.found.residual(fit.w) / fit.found.energy
     if explained < _UNRELATED or not fit.w.any():
         raise DataError(
-            f"the blurred image does not follow the sharp one (which explains {100 * max(explained, 0):.2g} % of its"
+            f"the blurred image does not follow the sharp one (which explains {percent(max(explained, 0))} of its"
             " variation): give two images of the same scene, aligned to within the --size"
         )
     if gain <= 0 and settings.sum_one:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from convtool.errors import percent
 from convtool.estimation.estimate import rim_share
 
 _RIM = 0.02  # share of the taps' sum in the outermost ones above which a support is probably too small
@@ -41,7 +42,7 @@ def _relation(metrics: dict[str, Any]) -> str | None:
     if metrics["explained"] >= _UNRELATED:
         return None
     return (
-        f"the sharp image explains only {100 * metrics['explained']:.3g} % of the blurred one's variation: are they of"
+        f"the sharp image explains only {percent(metrics['explained'], 3)} of the blurred one's variation: are they of"
         " the same scene, aligned to within the --size?"
     )
 
@@ -57,7 +58,7 @@ def _certainty(kernel: np.ndarray, metrics: dict[str, Any]) -> str | None:
             "the scene is too smooth to tell: many kernels explain the data as well as this one, which is the smoothest"
             " of them; use images with more texture, or a smaller --size"
         )
-    told = f"{100 * metrics['determined']:.2g} % of the frequencies"
+    told = f"{percent(metrics['determined'])} of the frequencies"
     if metrics["relative_error"] > _POOR:
         return (
             f"the data determine the kernel poorly (relative error about {metrics['relative_error']:.2g}): the scene"
@@ -81,7 +82,7 @@ def _size(kernel: np.ndarray, error: np.ndarray) -> str | None:
         return None
     larger = [str(n if n == 1 else n + 2 * max(1, n // 4)) for n in kernel.shape]
     return (
-        f"{100 * share:.2g} % of the kernel lies in its outermost taps, so it may reach beyond them: try --size"
+        f"{percent(share)} of the kernel lies in its outermost taps, so it may reach beyond them: try --size"
         f" {larger[0] if len(set(larger)) == 1 else ','.join(larger)}"
     )
 
@@ -132,7 +133,7 @@ def _saturation(image: np.ndarray, what: str) -> str | None:
     share = float((image == np.iinfo(image.dtype).max).mean())
     if share <= _CLIPPED:
         return None
-    return f"{100 * share:.2g} % of the {what} image's values are saturated, which no blur explains: crop them away"
+    return f"{percent(share)} of the {what} image's values are saturated, which no blur explains: crop them away"
 
 
 def star_notes(kernel: np.ndarray, error: np.ndarray, metrics: dict[str, Any]) -> tuple[str, ...]:
@@ -165,7 +166,7 @@ def _spread(metrics: dict[str, Any]) -> str | None:
     if metrics["spread"] <= _DIFFERENT:
         return None
     return (
-        f"the sources differ in shape by {100 * metrics['spread']:.2g} % beyond the noise: they are no points, or the"
+        f"the sources differ in shape by {percent(metrics['spread'])} beyond the noise: they are no points, or the"
         " kernel changes over the frame (then estimate it from parts of the frame)"
     )
 

@@ -11,6 +11,7 @@ from convtool.images.colour import from_linear, to_linear
 from convtool.images.image import Image, Metadata, Written
 from convtool.images.kernel_files import read_kernel
 from convtool.images.reading import default_target, read
+from convtool.images.sampling import resampled
 from convtool.images.writing import check_destination, write
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "read",
     "read_kernel",
     "resample_alpha",
+    "resampled",
     "to_linear",
     "write",
 ]

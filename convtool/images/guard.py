@@ -68,9 +68,10 @@ def check_unpacked(name: str, pixels: int, size: int, packed: int) -> None:
     """Refuse, from the header alone, a file of few bytes that would unpack to a great many pixels of so many bytes."""
     most = most_pixels(size, packed)
     if pixels > most:
+        allowed = f"{most}" if most != packed else f"{process.policy.max_pixels}, and than one a byte,"
         raise DataError(
-            f"{name} would unpack from {packed} bytes to {pixels} pixels, and more than {most} are taken for damage or"
-            f" malice: if it is neither, say --max-pixels {pixels}"
+            f"{name} would unpack from {packed} bytes to {pixels} pixels, and more than {allowed} are taken for damage"
+            f" or malice: if it is neither, say --max-pixels {pixels}"
         )
 
 

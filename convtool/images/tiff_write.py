@@ -12,9 +12,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from convtool import digests
 from convtool.axes import spelled
 from convtool.errors import SettingError
-from convtool.files import digest
 from convtool.images.alpha import opacity_as
 from convtool.images.exif import orientation_of
 from convtool.images.image import Metadata, TiffMetadata
@@ -133,7 +133,7 @@ def _fields(kind: str, plan: _Plan, tiff: TiffMetadata | None, pixels: np.ndarra
     if kind == "ome":
         import uuid
 
-        content = digest(np.ascontiguousarray(pixels).data)
+        content = digests.of_bytes(np.ascontiguousarray(pixels).data)
         fields |= {"UUID": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, content)}", "Creator": "convtool"}
     return fields
 

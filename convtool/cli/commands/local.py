@@ -56,7 +56,7 @@ def _work(settings: dict[str, Any], job: Job) -> None:
     from convtool.cli import reading, sidecar
     from convtool.cli.facts import build_model, describe_result
     from convtool.cli.reading import code_values, light, read_image
-    from convtool.cli.writing import Destination, alpha_under, target_of, write_image
+    from convtool.cli.writing import Destination, alpha_under, target_of, thinned, write_image
 
     asked, to = job.asked, Destination.of(job.asked)
     source = read_image(job, asked.image, asked.axes, asked.nan)
@@ -77,7 +77,8 @@ def _work(settings: dict[str, Any], job: Job) -> None:
     if job.wants_facts:
         describe_result(job, y)
     with job.results() as staging:
-        write_image(job, staging, y, built.output_axes, target, to, source, alpha_under(source, built))
+        like = thinned(source, built.arrangement.spatial, built.operator.geometry.stride)
+        write_image(job, staging, y, built.output_axes, target, to, like, alpha_under(source, built))
 
 
 def _check_room(job: Job, built: Model) -> None:

@@ -23,6 +23,7 @@ from convtool import fft
 from convtool.deconvolution.solvers import scene as scenes
 from convtool.deconvolution.solvers.crops import crops
 from convtool.deconvolution.solvers.total_variation import TotalVariation
+from convtool.errors import percent
 
 if TYPE_CHECKING:
     from convtool.kernel import Kernel
@@ -47,7 +48,7 @@ def doubt(observation: Observation, noise: float) -> str | None:
     is_convolution = observation.operator.operation == "convolve"
     other, name = ("correlation", "correlate") if is_convolution else ("convolution", "convolve")
     return (
-        f"turned by 180 degrees this kernel explains the data better (by {100 * math.expm1(better):.2g} %): they may"
+        f"turned by 180 degrees this kernel explains the data better (by {percent(math.expm1(better))}): they may"
         f" have been made by {other}: try --operation {name} (operation='{name}' in Python)"
     )
 

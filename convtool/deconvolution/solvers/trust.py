@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convtool import process
+from convtool.errors import percent
 
 if TYPE_CHECKING:
     from convtool.observation import Observation
@@ -68,11 +69,11 @@ def rounding_told(estimate: Estimate, observation: Observation, name: str) -> tu
     if share and "noise_gain" in found:
         error = found["noise_gain"] * found["operator_norm"] * share
         advice = "; try --method tikhonov" if name == "pinv" else ""
-        said = f"rounding to {what} alone explains an error of {100 * error:.3g} %{advice}"
+        said = f"rounding to {what} alone explains an error of {percent(error, 3)}{advice}"
         return {"rounding_error": error}, (said,) if error > _NOTEWORTHY_ROUNDING else ()
     if share and (found.get("condition") or 0.0) * share > _NOTEWORTHY_ROUNDING:
         return {}, (
-            f"rounding to {what} is {100 * share:.2g} % of the data, and the inverse may amplify it"
+            f"rounding to {what} is {percent(share)} of the data, and the inverse may amplify it"
             f" {found['condition']:.2g} times",
         )
     return {}, ()
