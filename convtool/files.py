@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO
 
+from convtool import digests
 from convtool.errors import ConvtoolError, FileError, SettingError
 from convtool.memory import available_memory
 from convtool.temporaries import Temporary, committing
@@ -25,6 +26,7 @@ STDIO = "-"
 STDOUT_NAMES = (STDIO, "/dev/stdout", "/proc/self/fd/1", "/dev/fd/1")
 _STDERR_NAMES = ("/dev/stderr", "/proc/self/fd/2", "/dev/fd/2")
 _CHUNK = 1 << 22
+_FULL = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT") if hasattr(errno, name)}
 
 
 def read_bytes(source: str) -> bytes:
@@ -84,7 +86,10 @@ def reason(error: BaseException) -> str:
 
 def unwritable(target: str, error: OSError) -> FileError:
     """The error for a file that cannot be written, for the reason that the system gives."""
-    return FileError(f"cannot write {target}: {reason(error)}: free some space or choose another file")
+    if error.errno == errno.ENOENT:
+        return FileError(f"cannot write {target}: its folder is gone: create it again, or write elsewhere")
+    advice = "free some space or write elsewhere" if error.errno in _FULL else "write elsewhere"
+    return FileError(f"cannot write {target}: {reason(error)}: {advice}")
 
 
 def check_target(target: str, inputs: Iterable[str], clobber: bool) -> None:
@@ -194,7 +199,7 @@ class Staging:
 
     def digests(self) -> dict[str, str]:
         """The SHA-256 of each result as it stands now, by its target."""
-        return {pending.target: _digest_of(pending.stream) for pending in self._pending}
+        return {pending.target: digests.of_stream(pending.stream) for pending in self._pending}
 
     def _stage(self, target: str) -> _Pending:
         path = STDIO if target in STDOUT_NAMES else os.path.realpath(target)
@@ -224,9 +229,7 @@ class Staging:
             if isinstance(failure, (ConvtoolError, BrokenPipeError)) or not self._pending:
                 raise
             targets = " and ".join(pending.target for pending in self._pending)
-            raise FileError(
-                f"cannot write {targets}: {reason(failure)}: free some space or write elsewhere"
-            ) from failure
+            raise unwritable(targets, failure) from failure
         finally:
             self._discard()
 
@@ -246,22 +249,6 @@ class Staging:
         for pending in self._pending:
             if pending.temporary is not None:
                 pending.temporary.discard()
-
-
-def digest(content: bytes | memoryview) -> str:
-    """The SHA-256 of a file's content, as hexadecimal digits."""
-    import hashlib  # only for who asks
-
-    return hashlib.sha256(content).hexdigest()
-
-
-def _digest_of(stream: IO[bytes]) -> str:
-    """That of all that a stream holds."""
-    import hashlib  # only for who asks
-
-    stream.flush()
-    stream.seek(0)
-    return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def _send(pending: _Pending) -> None:

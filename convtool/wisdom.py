@@ -11,8 +11,9 @@ import platform
 import sys
 from pathlib import Path
 
+from convtool import digests
 from convtool.errors import FileError
-from convtool.files import Staging, digest
+from convtool.files import Staging
 
 
 def folder() -> Path:
@@ -57,7 +58,7 @@ def write(library_version: str, blob: bytes) -> Path:
 
 
 def _checksum(blob: bytes) -> bytes:
-    return digest(blob).encode()
+    return digests.of_bytes(blob).encode()
 
 
 def _processor() -> str:

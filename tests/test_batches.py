@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
+from convtool import files
 from convtool.cli.batches.crew import Crew
+from convtool.cli.batches.lines import Lines
 from convtool.cli.batches.places import Task
 from convtool.cli.kept import EndsBatchError, Kept
-from convtool.errors import DataError
+from convtool.errors import DataError, FileError
 
 PATIENCE = 30.0  # seconds, after which something hangs
 
@@ -158,3 +163,17 @@ def test_threads_that_died_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Crew, "_report", die)
     with pytest.raises(MemoryError):
         list(crew(lambda task: None).run(tasks(4), lambda: None))
+
+
+def test_a_report_ends_with_a_whole_line_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(stream: IO[bytes], content: memoryview) -> None:
+        stream.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    lines = Lines(str(tmp_path / "r.jsonl"))
+    lines.add('{"first": 1}\n')
+    monkeypatch.setattr(files, "write_all", half)
+    with pytest.raises(FileError, match=r"r\.jsonl: the disk is full: free some space or write elsewhere$"):
+        lines.add('{"second": 2}\n')
+    lines.close()
+    assert (tmp_path / "r.jsonl").read_text() == '{"first": 1}\n'

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import numpy as np
 import pytest
 from command import PROGRAM, Outcome, contents, environment, refused, run, succeed
 
+from convtool import cli
 from convtool.cli import progress
 from convtool.cli.batches import room
 from convtool.cli.batches.places import Task
@@ -161,11 +164,11 @@ def test_the_kernel_and_the_output_folder_are_no_images_of_the_folder(scans: Pat
         ([], "no image was named"),
         (["--output-dir", "out"], "no image was named"),
         (["scans/a.png", "scans/b.png", "-o", "x.png"], "-o names one file, and this is a batch of 2"),
-        (["scans/a.png", "scans/deep/../a.png", "--output-dir", "out"], "two results would go to out/a.png"),
+        (["scans/a.png", "link/a.png", "--output-dir", "out"], "scans/a.png and link/a.png are one file: name it once"),
         (["scans", "--output-dir", "out", "--output-name", "x.png"], "is one name for 2 results: put {stem} in it"),
         (["scans", "--output-dir", "out", "--output-name", "{suffix}"], "two results would go to out/.png"),
         (["scans", "--output-dir", "out", "--output-name", "{name}.png"], "has the field {name}, expected {stem}"),
-        (["scans", "--output-dir", "out", "--output-name", "{stem!r}"], "has the field {stem}, expected"),
+        (["scans", "--output-dir", "out", "--output-name", "{stem!r}"], "has the field {stem!r}, expected"),
         (["scans", "--output-dir", "out", "--output-name", "{stem.x}"], "has the field {stem.x}"),
         (["scans", "--output-dir", "out", "--output-name", "{stem"], "is no template"),
         (["scans", "--output-dir", "out", "--output-name", "../{stem}.png"], "leads elsewhere"),
@@ -179,6 +182,7 @@ def test_the_kernel_and_the_output_folder_are_no_images_of_the_folder(scans: Pat
 )
 def test_what_makes_no_sense_is_refused_before_any_work(scans: Path, arguments: list[str], says: str) -> None:
     (scans / "none/inner").mkdir(parents=True)
+    (scans / "link").symlink_to("scans")
     (scans / "empty.txt").write_text("\n")
     (scans / "nul.txt").write_bytes(b"a\0b")
     before = tree(scans)
@@ -228,7 +232,7 @@ def test_links_do_not_hide_what_is_read(scans: Path) -> None:
     (scans / "out/.convtool/a.png.json").symlink_to(scans / "scans/b.png")
     before = tree(scans / "scans")
     outcome = batch(scans, "edges", "scans", "--output-dir", "out", status=1)
-    assert "out/.convtool/a.png.json: it is a link" in outcome.stderr
+    assert "out/.convtool/a.png.json: the record of a result is a file, and that is none" in outcome.stderr
     assert tree(scans / "scans") == before
 
 
@@ -296,7 +300,7 @@ def test_what_cannot_be_written_is_said_before_it_is_computed(scans: Path) -> No
         says = refused(scans, "edges", "scans", "--output-dir", "out", "--output-name", name, cwd=scans)
         assert "cannot tell the format of out/" in says
     assert "cannot tell the format of x.bmp" in refused(scans, "edges", "scans/a.png", "-o", "x.bmp", cwd=scans)
-    says = refused(scans, "edges", "scans", "--output-dir", "out", "--direction", "{stem}.png", cwd=scans)
+    says = refused(scans, "edges", "scans", "--output-dir", "out", "--direction", "{stem}{suffix}", cwd=scans)
     assert "the image itself and what another option names for" in says
 
 
@@ -314,6 +318,48 @@ def test_results_of_the_same_batch_are_not_taken_for_images(scans: Path) -> None
     photo(scans / "mine/a.convolved.png")  # not of ours
     says = refused(scans, "convolve", "mine/*.png", *K, cwd=scans)
     assert "the result of mine/a.png would replace mine/a.convolved.png, which is read" in says
+
+
+def test_named_results_are_left_out_and_it_is_said(scans: Path) -> None:
+    """As an unquoted pattern or `find` names them on the second run."""
+    photo(scans / "x.png")
+    photo(scans / "y.png")
+    for _ in range(2):
+        names = sorted(name for name in os.listdir(scans) if name.endswith(".png"))
+        outcome = batch(scans, "convolve", *names, *K, "--skip-existing")
+    assert "convtool: 2 skipped" in outcome.stderr
+    says = "note: x.convolved.png and 1 more: left out, since it is a result of this command for another of the images"
+    assert says in outcome.stderr
+    assert sorted(os.listdir(scans)) == [".convtool", "scans", "x.convolved.png", "x.png", "y.convolved.png", "y.png"]
+    batch(scans, "convolve", "x.convolved.png", *K)  # by itself it is an image
+    assert (scans / "x.convolved.convolved.png").exists()
+
+
+def test_what_was_written_beside_results_is_no_image(scans: Path) -> None:
+    folder = scans / "scans"
+    for words in (
+        ("deconvolve", *K, "--method", "rl", "--set", "iterations=2", "--set", "snapshots=1"),
+        ("maxpool", "--window", "3", "--indices", "{stem}.at.npy"),
+        ("edges", "--direction", "{stem}.d.tif", "--scale", "fit"),
+    ):
+        for without_option in (False, True):
+            command = [word for word in words if not (without_option and word in ("--indices", "{stem}.at.npy"))]
+            batch(scans, *command, "scans/[ab].*", "--output-name", "{stem}.made{suffix}")
+        for name in os.listdir(folder):
+            if ".made" in name or ".at" in name or ".d." in name:
+                os.remove(folder / name)
+        assert {name for name in os.listdir(folder) if not name.startswith(".")} == {
+            "a.png",
+            "b.png",
+            "deep",
+            "notes.txt",
+        }
+        shutil.rmtree(folder / ".convtool")
+
+
+def test_an_image_that_is_named_twice_is_one(scans: Path) -> None:
+    batch(scans, "convolve", "scans", "scans/a.png", "./scans/a.png", *K, "--output-dir", "out")
+    assert results(scans / "out") == ["a.png", "b.png"]
 
 
 # Where results go -----------------------------------------------------------------------------------------------------
@@ -342,6 +388,28 @@ def test_names_of_results(scans: Path, arguments: list[str], expected: list[str]
     assert results(scans / "out") == expected
     reader = np.load if expected[0].endswith("npy") else iio.imread
     assert reader(scans / "out" / expected[0]).shape[-2:] != ()
+
+
+def test_images_that_differ_in_their_endings_alone_can_be_told_apart(tmp_path: Path) -> None:
+    for name in ("in/c.png", "in/c.jpg", "other/c.png", "far/in/c.png"):
+        photo(tmp_path / name)
+    words = ("convolve", *K, "--output-dir", "out", "--output-name")
+    batch(tmp_path, *words, "{stem}_{ext}{suffix}", "in")
+    assert results(tmp_path / "out") == ["c_jpg.png", "c_png.png"]
+    for first, second, template in (
+        ("in/c.png", "in/c.jpg", "'{stem}_{ext}{suffix}'"),
+        ("in/c.png", "other/c.png", "'{parent}_{stem}{suffix}'"),
+    ):
+        says = refused(tmp_path, *words[:-1], first, second, cwd=tmp_path)
+        assert says.endswith(f"tell them apart with --output-name, such as {template}")
+        batch(tmp_path, *words, template.strip("'"), first, second)
+    says = refused(tmp_path, *words[:-1], "in/c.png", "far/in/c.png", cwd=tmp_path)
+    assert "name a folder that holds both with --recursive" in says
+
+
+def test_a_field_is_told_as_it_was_written(scans: Path) -> None:
+    says = refused(scans, "convolve", "scans", *K, "--output-dir", "o", "--output-name", "{stem!r:>10}.png", cwd=scans)
+    assert says.startswith("--output-name has the field {stem!r:>10}, expected {stem}, {ext}, {suffix}, ")
 
 
 def test_an_ending_that_says_nothing_is_told_by_the_content(tmp_path: Path) -> None:
@@ -491,7 +559,37 @@ def test_what_is_wrong_for_all_is_said_once_and_ends_the_batch(scans: Path) -> N
         assert not (scans / "out").exists() or results(scans / "out") == []
 
 
-def test_settings_that_fit_no_image_fail_each(scans: Path) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        "convolve --stride 0",
+        "convolve --dilation 2,0",
+        "convolve --padding 1:-1",
+        "convolve --origin -1",
+        "convolve --groups 0",
+        "convolve --axes QQ",
+        "convolve --kernel-axes IX",
+        "maxpool --window 0",
+        "maxpool --window 2 --stride 0",
+        "maxpool --window 2 --indices {stem}.png",
+        "edges --direction {stem}.png",
+        "deconvolve --method tikhonov --set weight=-3",
+        "deconvolve --method non-local --set patch=65",
+        "deconvolve --method rl --set tol=1",
+        "deconvolve --spacing 1,0",
+        "deconvolve --saturation 1.5",
+        "deconvolve --peak 0",
+    ],
+)
+def test_settings_that_fit_no_image_whatever_begin_nothing(scans: Path, words: str) -> None:
+    command, *more = words.split()
+    kernel = () if command in ("maxpool", "edges") else K
+    outcome = batch(scans, command, "scans", *kernel, *more, "--output-dir", "out", status=2)
+    assert len(outcome.stderr.splitlines()) == 1
+    assert not (scans / "out").exists()
+
+
+def test_settings_that_fit_not_these_images_fail_each(scans: Path) -> None:
     outcome = batch(scans, "convolve", "scans", *K, "--padding", "1,2,3", "--output-dir", "out", status=1)
     assert outcome.stderr.count("failed: scans/") == 2
 
@@ -598,6 +696,35 @@ def test_skip_existing_does_not_guess_what_standard_input_holds(scans: Path) -> 
     )
 
 
+def test_skip_existing_is_for_files(scans: Path) -> None:
+    """What is no file in the place of a result, or of its record, is not waited for."""
+    words = ("convolve", "scans", *K, "--output-dir", "out", "--skip-existing")
+    (scans / "out/.convtool").mkdir(parents=True)
+    os.mkfifo(scans / "out/a.png")
+    os.mkfifo(scans / "out/.convtool/b.png.json")
+    says = batch(scans, *words, status=1).stderr
+    assert "scans/a.png: out/a.png is no file, and --skip-existing is for results that stay" in says
+    assert "cannot write out/.convtool/b.png.json: the record of a result is a file, and that is none" in says
+    says = refused(scans, "convolve", "-", *K, "--skip-existing", "-o", "y.png", cwd=scans)
+    assert says == "--skip-existing goes by content, that of standard input is not known before: name a file"
+    says = refused(scans, "convolve", "scans/a.png", *K, "--skip-existing", "-o", "{stem}.png", cwd=scans)
+    assert "is a template for the results of many images: name a file" in says
+
+
+def test_damaged_records_are_none(scans: Path) -> None:
+    words = ("convolve", "scans", *K, "--output-dir", "out", "--skip-existing")
+    batch(scans, *words)
+    good = json.loads((scans / "out/.convtool/a.png.json").read_text())
+    for damage in ("[]", "{}", "\xff", '{"convtool_result": 2, "results": 3}', "[" * 100_000):
+        (scans / "out/.convtool/a.png.json").write_bytes(damage.encode("latin1"))
+        assert "1 done, 1 skipped" in batch(scans, *words).stderr
+    for name in ("/dev/zero", "../../scans/b.png", "gone.png"):  # a file that is not, or not as it was
+        record = {**good, "results": {**good["results"], name: "0" * 64}}
+        (scans / "out/.convtool/a.png.json").write_text(json.dumps(record))
+        assert "1 done, 1 skipped" in batch(scans, *words).stderr
+    assert json.loads((scans / "out/.convtool/a.png.json").read_text()) == good
+
+
 def test_skip_existing_misses_lost_snapshots(scans: Path) -> None:
     command = ["deconvolve", "scans", *K, "--method", "rl", "--set", "iterations=2", "--set", "snapshots=1"]
     command += ["--output-dir", "out", "--skip-existing"]
@@ -631,8 +758,30 @@ def test_json_is_a_line_for_each_image_and_one_for_all(scans: Path) -> None:
     assert [line["input"]["name"] for line in lines[:-1]] == [f"scans/{n}.png" for n in ("a", "aa_cut", "b", "none")]
     whole = {key: lines[-1][key] for key in ("status", "images", "done", "skipped", "failed", "not_begun")}
     assert whole == {"status": "ended", "images": 4, "done": 2, "skipped": 0, "failed": 2, "not_begun": 0}
-    single = succeed("convolve", "scans/a.png", *K, "-o", "x.png", "--json", cwd=scans)
-    assert json.loads(single.stdout)["output"]["name"] == "x.png"
+
+
+def test_json_of_one_image_is_that_of_a_batch_of_one(scans: Path) -> None:
+    for words, status in ((("scans/a.png",), "done"), (("scans/notes.txt",), "failed")):
+        one = run("convolve", *words, *K, "-o", "y.png", "--json", cwd=scans)
+        many = run("convolve", *words, *K, "--output-dir", "out", "--json", cwd=scans)
+        assert (one.status, many.status) == ((0, 0) if status == "done" else (2, 1))
+        ours, theirs = ([json.loads(line) for line in each.stdout.splitlines()] for each in (one, many))
+        assert [line["status"] for line in ours] == [line["status"] for line in theirs] == [status, "ended"]
+        assert [line.keys() for line in ours] == [line.keys() for line in theirs]
+    closed = run("convolve", "scans/a.png", *K, "-o", "z.png", "--json", cwd=scans, before=lambda: os.close(1))
+    assert (closed.status, (scans / "z.png").exists()) == (2, False)
+    assert "cannot write standard output, which --json is for: it is closed" in closed.stderr
+
+
+def test_the_command_of_an_image_of_a_batch_does_the_same(scans: Path) -> None:
+    words = ("deconvolve", "scans", "-k", "gaussian:sigma=1.5", "--effort", "low", "--output-dir", "out", "--json")
+    first = json.loads(batch(scans, *words).stdout.splitlines()[0])
+    before = (scans / "out/a.png").read_bytes()
+    (scans / "out/a.png").unlink()
+    program, *again = shlex.split(first["result"]["command"])
+    assert program == "convtool"
+    succeed(*again, cwd=scans)
+    assert (scans / "out/a.png").read_bytes() == before
 
 
 def test_notes_that_differ_in_numbers_alone_are_told_once(tmp_path: Path) -> None:
@@ -697,6 +846,36 @@ def test_only_this_folder_was_touched(scans: Path) -> None:
     before = contents(scans)
     batch(scans, "convolve", "scans", *K, "--output-dir", "out")
     assert set(contents(scans)) - set(before) == {"out"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")
+def test_a_closed_folder_costs_only_what_is_in_it(scans: Path) -> None:
+    (scans / "scans/deep").chmod(0)
+    outcome = batch(scans, "convolve", "scans", "-r", *K, "--output-dir", "out", "--json", status=1)
+    (scans / "scans/deep").chmod(0o755)
+    assert outcome.stderr.count("failed: cannot read the folder scans/deep: permission denied") == 1
+    assert results(scans / "out") == ["a.png", "b.png"]
+
+
+def test_a_folder_that_cannot_be_listed_costs_only_what_is_in_it(scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(folder: str) -> Any:
+        if folder.endswith("deep"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+        return listed(folder)
+
+    listed = os.scandir
+    monkeypatch.setattr(os, "scandir", closed)
+    monkeypatch.chdir(scans)
+    command = ["convolve", "scans", "-r", *K, "--output-dir", "out", "--report", "r.jsonl"]
+    assert cli.run(command) == 1
+    lines = [json.loads(line) for line in (scans / "r.jsonl").read_text().splitlines()]
+    assert [(line["status"], line["input"]["name"]) for line in lines] == [
+        ("done", "scans/a.png"),
+        ("done", "scans/b.png"),
+        ("failed", "scans/deep"),
+    ]
+    assert lines[-1]["error"] == "cannot read the folder scans/deep: permission denied"
+    assert cli.run(["convolve", "scans/deep", "-r", *K, "--output-dir", "out"]) == 2
 
 
 # One image, and what is said of many ----------------------------------------------------------------------------------

@@ -32,8 +32,14 @@ def test_a_name_a_line(written: list[bytes], end: bytes, is_ended: bool) -> None
 
 @given(file_names(b"\0"), st.booleans())
 def test_names_separated_by_nul_may_hold_anything_else(written: list[bytes], is_ended: bool) -> None:
-    raw = b"\0".join(written) + (b"\0" if is_ended else b"")
+    raw = b"\0".join(written) + (b"\0" if is_ended or len(written) == 1 else b"")
     assert [os.fsencode(name) for name in names(raw, "list.txt", null=True)] == written
+
+
+def test_lines_are_not_taken_for_one_name() -> None:
+    for raw in (b"a.png\nb.png\n", b"a.png\n"):
+        with pytest.raises(SettingError, match=r"^list\.txt has lines and no NUL byte, .*: leave -0 out$"):
+            names(raw, "list.txt", null=True)
 
 
 def test_one_carriage_return_ends_a_line_and_others_are_of_the_name() -> None:

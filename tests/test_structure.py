@@ -26,6 +26,7 @@ ABOVE = (
     "report",
     "cli",
     "files",
+    "digests",
     "temporaries",
     "wisdom",
     "memory",
@@ -162,9 +163,9 @@ def test_the_foundation_stands_on_itself_alone() -> None:
 def test_images_reports_and_files_know_no_operators() -> None:
     """They serve the commands; what they need of the numerics is the names of axes, errors, free memory and threads."""
     for module in sources():
-        if room(module) in ("images", "report", "files", "temporaries", "wisdom", "memory"):
+        if room(module) in ("images", "report", "files", "digests", "temporaries", "wisdom", "memory"):
             inner = {room(target) for target in imports(module) if target.startswith("convtool.")}
-            assert inner <= {"images", "files", "temporaries", "memory", "axes", "errors", "process"}, module
+            assert inner <= {"images", "files", "digests", "temporaries", "memory", "axes", "errors", "process"}, module
 
 
 def test_only_the_command_line_knows_the_command_line() -> None:

@@ -33,7 +33,7 @@ OutputName = Annotated[
     typer.Option(
         "--output-name",
         metavar="TEMPLATE",
-        help="Name of each result, of {stem}, {suffix}, {command}, {parent}."
+        help="Name of each result, of {stem}, {ext}, {suffix}, {command}, {parent}."
         " Default: {stem}{suffix} in an --output-dir, else as for one image.",
         show_default=False,
     ),

@@ -13,11 +13,12 @@ _LONGEST = 4096  # bytes, as systems have it: what is longer is no list of names
 def names(raw: bytes, source: str, null: bool) -> list[str]:
     r"""The names in the bytes of a list, in their order; empty ones are left out.
 
-    One a line, whose end may be CR LF, or with `null` separated by NUL, so that names may hold line ends. They are
+    One a line, whose end may be CR LF, or with `null` ended by NUL, so that names may hold line ends. They are
     literal: no patterns, no remarks, no blanks cut off. Bytes that are no UTF-8 stay what they are (`os.fsencode`). A
     byte order mark, which editors may put before the first, is no part of it.
 
-    Raises SettingError for a NUL among lines, FileError for a name of more than 4096 bytes; both name the `source`.
+    Raises SettingError for a NUL among lines, and for lines where no NUL is; FileError for a name of more than 4096
+    bytes; both name the `source`.
 
     >>> names(b"a b.png\r\n\n#1.png\n", "list.txt", null=False)
     ['a b.png', '#1.png']
@@ -26,6 +27,8 @@ def names(raw: bytes, source: str, null: bool) -> list[str]:
     """
     raw = raw.removeprefix(codecs.BOM_UTF8)
     if null:
+        if b"\0" not in raw and b"\n" in raw:
+            raise SettingError(f"{source} has lines and no NUL byte, which -0 says ends its names: leave -0 out")
         found = raw.split(b"\0")
     elif b"\0" in raw:
         line = raw.count(b"\n", 0, raw.index(b"\0")) + 1

@@ -15,11 +15,16 @@ _ANEW |= batch_options.NAMES
 
 
 def command_line(job: Job, boundary: str, chosen: dict[str, Any]) -> str:
-    """`convtool deconvolve ...` with what was given, and the method, its options and the boundary that were chosen."""
+    """`convtool deconvolve ...` with what was given, and the method, its options and the boundary that were chosen.
+
+    Of an image of a batch it is the command for that one, with its result's name.
+    """
     words = ["convtool", str(job.context.info_name)]
     for parameter in job.context.command.params:
         if parameter.name not in _ANEW and job.chosen(str(parameter.name)):
             words += _spelled(parameter, getattr(job.asked, str(parameter.name)))
+    if job.kept.is_batch and not job.chosen("output"):
+        words += ["--output", str(job.asked.output)]
     words += ["--method", chosen["method"], "--boundary", boundary]
     for name, value in chosen["options"].items():
         words += ["--set", f"{name}={_value(value)}"]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convtool import files, images
+from convtool import digests, files, images
 from convtool.cli import reading
 from convtool.cli.promises import Promise, read_promise
 from convtool.errors import ConvtoolError, DataError, FileError, SettingError
@@ -90,7 +90,7 @@ def write(
         return False
     _check_ours(name)
     bias = None if layer.bias is None else np.asarray(layer.bias).tolist()
-    content = {_KEY: _FORMAT, "sha256": files.digest(stream.getvalue()), **words}
+    content = {_KEY: _FORMAT, "sha256": digests.of_bytes(stream.getvalue()), **words}
     content |= {name: getattr(layer, name) for name in _SETTINGS}
     text = json.dumps({**content, "bias": bias, **(more or {})}, indent=2)
     staging.open(name).write(f"{text}\n".encode())
@@ -125,7 +125,7 @@ def find(kernel: str) -> Sidecar | None:
         return None  # somebody else's file
     if content[_KEY] != _FORMAT:
         raise FileError(f"{name} has format {content[_KEY]}, expected {_FORMAT}: use the convtool that wrote it")
-    if content.get("sha256") != files.digest(files.read_bytes(kernel)):
+    if content.get("sha256") != digests.of_bytes(files.read_bytes(kernel)):
         raise DataError(
             f"{kernel} is not the kernel that {name} describes (its hash differs): merge again, or remove {name}"
         )

@@ -10,19 +10,21 @@ from __future__ import annotations
 import glob
 import os
 import re
+import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from convtool.errors import DataError, SettingError
+from convtool.errors import DataError, FileError, SettingError
 
 if TYPE_CHECKING:
     import typer
 
     from convtool.cli.image_command import Work
+    from convtool.cli.job import Job
 
 NO_IMAGE = "no image was named: name files, a folder, a quoted pattern, @LIST, or - for standard input"
 _MANY = ("files_from", "output_dir", "output_name", "recursive")
-FIELDS = ("stem", "suffix", "command", "parent")  # of names of results
+FIELDS = ("stem", "ext", "suffix", "command", "parent")  # of names of results
 _TEMPLATE = re.compile(rf"\{{({'|'.join(FIELDS)})\}}")
 
 
@@ -31,6 +33,8 @@ def run(context: typer.Context, work: Work, word: str, reads: tuple[str, ...], w
     asked = SimpleNamespace(**context.params)
     if "" in (asked.output_dir, asked.output_name, asked.files_from):
         raise SettingError("a file name is empty (an unset variable?): leave the option out, or name a file or folder")
+    if asked.as_json and sys.stdout is None:
+        raise FileError("cannot write standard output, which --json is for: it is closed")
     if is_batch(asked):
         from convtool.cli.batches.batch import Batch
 
@@ -62,15 +66,12 @@ def _is_for_many(word: str) -> bool:
 def _run_one(context: typer.Context, work: Work, reads: tuple[str, ...], writes: tuple[str, ...]) -> None:
     from convtool import files
     from convtool.cli.job import Job
-    from convtool.report import json_text
 
     given = context.params
     if not given["image"]:
         raise SettingError(NO_IMAGE)
     image = given["image"][0]
-    for name in ("output", *writes):
-        if _TEMPLATE.search(given[name] or ""):
-            raise SettingError(f"--{name} '{given[name]}' is a template for the results of many images: name a file")
+    check_names({name: given[name] for name in ("output", *writes)})
     if given["as_json"] and given["output"] in files.STDOUT_NAMES:
         raise SettingError("--json and -o - both write to standard output: name a file with -o")
     job = Job(
@@ -84,9 +85,34 @@ def _run_one(context: typer.Context, work: Work, reads: tuple[str, ...], writes:
     _check_destination(given)
     job.asked.image = image
     job.wants_facts = job.wants_facts or given["as_json"]
-    work(job)
     if given["as_json"]:
-        print(json_text(job.report.content()), end="")
+        _told(work, job, image)
+    else:
+        work(job)
+
+
+def _told(work: Work, job: Job, image: str) -> None:
+    """Do the work for one image and print the lines of JSON that a batch of it alone would print."""
+    from convtool.cli.batches.places import Task
+    from convtool.cli.batches.tally import Tally, reason
+
+    tally, task = Tally(1, job.report.command, job.report.version), Task(0, image, {})
+    try:
+        work(job)
+        tally.add(task, job.report, None)
+    except Exception as error:
+        tally.add(task, None, reason(error))
+        raise
+    finally:
+        if tally.ended:
+            print(*tally.ready_lines(), tally.to_json(not job.asked.reproducible), sep="", end="")
+
+
+def check_names(named: dict[str, str | None]) -> None:
+    """Raises SettingError for a template in the place of the name of one image's result, by the options."""
+    for option, name in named.items():
+        if _TEMPLATE.search(name or ""):
+            raise SettingError(f"--{option} '{name}' is a template for the results of many images: name a file")
 
 
 def read_besides(given: dict[str, Any], reads: tuple[str, ...]) -> list[str]:

@@ -8,14 +8,15 @@ import signal
 import traceback
 from contextlib import ExitStack, closing, suppress
 from types import SimpleNamespace
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import typer
 
 import convtool
-from convtool import blas, files, process, temporaries
+from convtool import blas, digests, files, process, temporaries
 from convtool.cli.batches import NO_IMAGE, places, read_besides, records, room
 from convtool.cli.batches.crew import Crew, Done, first_interrupt
+from convtool.cli.batches.lines import Lines
 from convtool.cli.batches.names import Input, expanded
 from convtool.cli.batches.places import Task
 from convtool.cli.batches.tally import FAILED, Tally, reason
@@ -61,16 +62,25 @@ class Batch:
         """What is to be done, once it is sure that nothing which is read, or written, is replaced."""
         asked = self._asked
         plan = functools.partial(places.tasks, asked=asked, command=self._command, word=word, writes=writes)
-        left = places.without_results(inputs, plan(inputs), lambda name: os.path.isfile(records.name_of(name)))
+        left = self._without_results(inputs, plan(inputs))
         found = plan(left)
         places.check(found, others)
-        for target in {os.path.splitext(task.output)[1]: task.output for task in found}.values():
+        outputs = [task.output for task in found if task.error is None]
+        for target in {os.path.splitext(output)[1]: output for output in outputs}.values():
             check_destination(target, asked.format, asked.dtype, asked.scale)
         if asked.report is not None:
-            names = [records.name_of(task.output) for task in found]
-            places.check_report(asked.report, found, others, names)
+            places.check_report(asked.report, found, others, map(records.name_of, outputs))
         self._job.reserved = places.reserved(found, others)
         return found
+
+    def _without_results(self, inputs: list[Input], planned: list[Task]) -> list[Input]:
+        """The inputs without what an earlier run has made of others; it is said where the user has named such files."""
+        left = places.without_results(inputs, [name for task in planned for name in records.made(task)])
+        named = [each.name for each in set(inputs) - set(left) if not each.is_found]
+        if named and not (self._job.quiet or self._asked.as_json):
+            more = f" and {len(named) - 1} more" if len(named) > 1 else ""
+            say(f"note: {min(named)}{more}: left out, since it is a result of this command for another of the images")
+        return left
 
     def run(self) -> None:
         """Do it; raises typer.Exit with the status unless every image is done."""
@@ -78,10 +88,9 @@ class Batch:
             temporaries.sweep(folder)
         self._prepare_report()
         asked, quiet = self._asked, self._job.quiet or self._asked.as_json
-        needs = functools.partial(room.needed, asked=asked, command=self._command, has_facts=self._job.wants_facts)
-        crew = Crew(asked.jobs or process.workers(), self._do, needs, self._limit)
+        crew = Crew(asked.jobs or process.workers(), self._do, self._needs, self._limit)
         with ExitStack() as stack:
-            stream = None if asked.report is None else stack.enter_context(closing(_Lines(asked.report)))
+            stream = None if asked.report is None else stack.enter_context(closing(Lines(asked.report)))
             watch = stack.enter_context(Watch(self._tally.progress, self._tally.total, quiet))
             stack.enter_context(first_interrupt(lambda: self._hear(crew)))
             stack.enter_context(blas.single_threaded())
@@ -95,7 +104,12 @@ class Batch:
                     self._show(quiet)
         self._leave()
 
-    def _work_through(self, crew: Crew, stream: _Lines | None, watch: Watch) -> None:
+    def _needs(self, task: Task) -> int:
+        """The bytes that a task may take."""
+        has_facts = self._job.wants_facts
+        return 0 if task.error is not None else room.needed(task, self._asked, self._command, has_facts)
+
+    def _work_through(self, crew: Crew, stream: Lines | None, watch: Watch) -> None:
         """All that is left to do; what is in hand ends before an error leaves here, unless the process is to end."""
 
         def tick(image: str = "") -> None:
@@ -118,8 +132,10 @@ class Batch:
 
     def _do(self, task: Task) -> None:
         """What a thread does for an image."""
+        if task.error is not None:
+            raise task.error
         raw = files.read_bytes(task.image)
-        digest = files.digest(raw)
+        digest = digests.of_bytes(raw)
         if self._asked.skip_existing and self._records.is_done(task, digest):
             return
         one = self._job.of(image=task.image, **task.results)
@@ -128,6 +144,8 @@ class Batch:
         for target in task.results.values():
             places.prepare(target)
             files.check_target(target, one.inputs, not one.no_clobber)
+            if self._asked.skip_existing and os.path.exists(target) and not os.path.isfile(target):
+                raise FileError(f"{target} is no file, and --skip-existing is for results that stay: name a file")
         one.staged = functools.partial(self._stage_record, task, digest)
         self._work(one)
         if self._asked.reproducible:
@@ -136,8 +154,8 @@ class Batch:
 
     def _stage_record(self, task: Task, digest: str, staging: files.Staging) -> None:
         name = records.name_of(task.output)
-        if os.path.islink(name):
-            raise FileError(f"cannot write {name}: it is a link, and the record of a result is a file: remove it")
+        if os.path.islink(name) or (os.path.lexists(name) and not os.path.isfile(name)):
+            raise FileError(f"cannot write {name}: the record of a result is a file, and that is none: remove it")
         places.prepare(name)
         text = self._records.text(task, digest, staging.digests())
         staging.open(name).write(text.encode())
@@ -173,7 +191,7 @@ class Batch:
         if report is not None and folder is not None and files.is_inside(report, folder):
             places.prepare(report)
 
-    def _write(self, lines: list[str], stream: _Lines | None) -> None:
+    def _write(self, lines: list[str], stream: Lines | None) -> None:
         for line in lines:
             if self._asked.as_json:
                 print(line, end="", flush=True)
@@ -242,26 +260,3 @@ def _is_hopeless(error: BaseException) -> bool:
             return True
         cause = cause.__cause__
     return False
-
-
-class _Lines:
-    """The report, which takes the place of an older one with its first line."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._stream: IO[bytes] | None = None
-
-    def add(self, line: str) -> None:
-        """Write a whole line, or raise FileError; what was written before stays."""
-        try:
-            if self._stream is None:
-                self._stream = files.opened_for_sending(self._name)
-            with memoryview(line.encode(errors="backslashreplace")) as content:
-                files.write_all(self._stream, content)
-        except OSError as error:
-            raise files.unwritable(self._name, error) from error
-
-    def close(self) -> None:
-        """Let go of the file, if there is one."""
-        if self._stream is not None:
-            self._stream.close()

@@ -27,12 +27,13 @@ from convtool.images.formats import READ
 
 @dataclass(frozen=True)
 class Input:
-    """An image by its name, the folder below the one that was named in which it lies, and whether it was found there
-    or like a pattern, not named itself."""
+    """An image by its name, the folder below the one that was named in which it lies, whether it was found there or
+    like a pattern, not named itself; and the error of a folder in its place that cannot be looked into."""
 
     name: str
     below: str = ""
     is_found: bool = False
+    error: FileError | None = None
 
 
 def expanded(asked: SimpleNamespace, others: list[str]) -> list[Input]:
@@ -40,17 +41,18 @@ def expanded(asked: SimpleNamespace, others: list[str]) -> list[Input]:
 
     Raises FileError and SettingError for what names none.
     """
-    found: dict[Input, None] = {}
-    for word in asked.image or []:
-        found |= dict.fromkeys(_meant(word, asked, others))
+    found = [each for word in asked.image or [] for each in _meant(word, asked, others)]
     if asked.files_from is not None:
-        found |= dict.fromkeys(_listed(asked.files_from, asked.null))
-    return list(found)
+        found += _listed(asked.files_from, asked.null)
+    once: dict[tuple[str, str], Input] = {}
+    for each in found:
+        once.setdefault((os.path.abspath(each.name), each.below), each)
+    return list(once.values())
 
 
 def _meant(word: str, asked: SimpleNamespace, others: list[str]) -> Iterator[Input]:
     if word == files.STDIO:
-        raise SettingError("standard input (-) is one image: name it alone, or give names with --files-from -")
+        raise SettingError(_one_image(asked))
     if word.startswith("@"):
         if os.path.lexists(word):
             raise SettingError(
@@ -66,6 +68,15 @@ def _meant(word: str, asked: SimpleNamespace, others: list[str]) -> Iterator[Inp
         yield from _matching(word, asked.output_dir)
     else:
         yield Input(word)
+
+
+def _one_image(asked: SimpleNamespace) -> str:
+    """What to say of standard input as an image of a batch."""
+    if asked.skip_existing and len(asked.image) == 1:
+        return "--skip-existing goes by content, that of standard input is not known before: name a file"
+    if asked.output_dir is not None and len(asked.image) == 1:
+        return "standard input (-) has no name that its result could have: say where it goes with -o FILE"
+    return "standard input (-) is one image: name it alone, or give names with --files-from -"
 
 
 def _listed(source: str, null: bool) -> Iterator[Input]:
@@ -100,16 +111,27 @@ def _walk(top: str, folder: str, is_recursive: bool, known: set[tuple[int, int] 
         with os.scandir(folder) as entries:
             shown = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: os.fsencode(e.name))
     except OSError as error:
-        raise FileError(f"cannot read the folder {folder}: {files.reason(error)}") from error
+        unread = FileError(f"cannot read the folder {folder}: {files.reason(error)}")
+        if folder == top:
+            raise unread from error
+        yield Input(folder, is_found=True, error=unread)  # which costs what lies in it
+        return
     below = os.path.relpath(folder, top)
     for entry in shown:
         is_image = os.path.splitext(entry.name)[1].lower() in READ
-        is_there = entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # which is said later
-        if is_image and is_there and _identity(entry.path) not in known:
+        if is_image and _is_file(entry) and _identity(entry.path) not in known:
             yield Input(entry.path, "" if below == "." else below, is_found=True)
     for entry in shown:
         if is_recursive and entry.is_dir(follow_symlinks=False) and _identity(entry.path) not in known:
             yield from _walk(top, entry.path, is_recursive, known)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, or a link whose file cannot be had, which is said when it is read."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:
+        return True
 
 
 def _identity(name: str) -> tuple[int, int] | None:

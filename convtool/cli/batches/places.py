@@ -3,7 +3,8 @@
 A result's name is that of its image through --output-name, in the image's folder, or in --output-dir, where the tree
 below a folder that was named is mirrored. Its fields are
 
-    {stem} {suffix}    the image's name without its ending; the ending of the result's format, with its dot
+    {stem} {ext}       the image's name without its ending; that ending, without its dot
+    {suffix}           the ending of the result's format, with its dot
     {command}          convolve, ...
     {parent}           the name of the folder that the image lies in
 
@@ -14,26 +15,29 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 from convtool import files
-from convtool.cli.batches import FIELDS, names_one
+from convtool.cli.batches import FIELDS, check_names, names_one
 from convtool.cli.batches.names import Input
 from convtool.errors import FileError, SettingError
 from convtool.images.formats import SUFFIXES, kind_of, output_format, suffix_for
 
+_TELLING = ("{stem}_{ext}{suffix}", "{parent}_{stem}{suffix}", "{parent}_{stem}_{ext}{suffix}")
 _USUAL = {"png": ".png", "jpeg": ".jpg", "tiff": ".tif", "npy": ".npy", "fits": ".fits"}
 
 
 @dataclass(frozen=True)
 class Task:
-    """One image of a batch: its number, its name, and what each option that names a result stands for."""
+    """One image of a batch: its number, its name, what each option that names a result stands for, and why there is
+    nothing to do but say so."""
 
     number: int
     image: str
     results: dict[str, str]
+    error: FileError | None = None
 
     @property
     def output(self) -> str:
@@ -52,10 +56,10 @@ def tasks(inputs: list[Input], asked: SimpleNamespace, command: str, word: str, 
         _check_template(template, "--output-name" if name == "output" else f"--{name}", len(inputs))
     found = []
     for number, each in enumerate(inputs):
-        values = _values(each.name, asked.format, command)
+        values = _values(each.name, _suffix(each.name, asked.format), command)
         folder = _folder(each, asked.output_dir)
         placed = {name: os.path.join(folder, template.format(**values)) for name, template in templates.items()}
-        found.append(Task(number, each.name, placed))
+        found.append(Task(number, each.name, placed if each.error is None else {}, each.error))
     return found
 
 
@@ -64,6 +68,7 @@ def _named(image: Input, asked: SimpleNamespace, writes: tuple[str, ...]) -> Tas
     if asked.output in files.STDOUT_NAMES:
         raise SettingError("--skip-existing is for results that stay: name a file with -o")
     named = {name: getattr(asked, name) for name in ("output", *writes)}
+    check_names(named)
     return Task(0, image.name, {name: target for name, target in named.items() if target is not None})
 
 
@@ -71,14 +76,10 @@ def _refused_output(count: int) -> list[Task]:
     raise SettingError(f"-o names one file, and this is a batch of {count}: say --output-dir FOLDER instead")
 
 
-def without_results(inputs: list[Input], planned: list[Task], is_recorded: Callable[[str], bool]) -> list[Input]:
-    """The inputs without those that were found beside the others, and are what a batch like this has made of them."""
-    results = {os.path.realpath(task.output) for task in planned}
-    return [
-        each
-        for each in inputs
-        if not (each.is_found and os.path.realpath(each.name) in results and is_recorded(each.name))
-    ]
+def without_results(inputs: list[Input], made: Iterable[str]) -> list[Input]:
+    """The inputs without those that a batch like this has made of others of them."""
+    results = {os.path.realpath(name) for name in made}
+    return [each for each in inputs if os.path.realpath(each.name) not in results]
 
 
 def reserved(found: list[Task], others: Iterable[str]) -> frozenset[str]:
@@ -118,23 +119,24 @@ def _tell_apart(first: str, second: str) -> str:
         return f"the image itself and what another option names for {first}: give them different names"
     if os.path.realpath(first) == os.path.realpath(second):
         return f"{first} and {second} are one file: name it once"
-    return (
-        f"those of {first} and {second}: tell them apart with --output-name, such as '{{parent}}_{{stem}}{{suffix}}',"
-        " or name their folder with --recursive"
-    )
+    for template in _TELLING:
+        if len({template.format(**_values(name, ".", "")) for name in (first, second)}) > 1:
+            return f"those of {first} and {second}: tell them apart with --output-name, such as '{template}'"
+    return f"those of {first} and {second}: name a folder that holds both with --recursive, which keeps its tree"
 
 
 def _check_template(template: str, option: str, count: int) -> None:
     example = "'{stem}_edges{suffix}'"
     try:
-        fields = [(name, more) for _, name, *more in string.Formatter().parse(template) if name is not None]
+        parsed = string.Formatter().parse(template)
+        fields = [(name, form or "", conversion) for _, name, form, conversion in parsed if name is not None]
     except ValueError as error:
         raise SettingError(f"{option} '{template}' is no template ({error}): use one such as {example}") from None
-    strange = [name for name, more in fields if name not in FIELDS or any(more)]
+    strange = [_written(*field) for field in fields if field[0] not in FIELDS or any(field[1:])]
     if strange:
         known = ", ".join(f"{{{name}}}" for name in FIELDS)
         raise SettingError(
-            f"{option} has the field {{{strange[0]}}}, expected {known} as they are: use one such as {example}"
+            f"{option} has the field {strange[0]}, expected {known} as they are: use one such as {example}"
         )
     parts = template.split("/")
     if template.startswith("/") or ".." in parts or parts[-1] in ("", "."):
@@ -143,10 +145,16 @@ def _check_template(template: str, option: str, count: int) -> None:
         raise SettingError(f"{option} '{template}' is one name for {count} results: put {{stem}} in it")
 
 
-def _values(name: str, format: str | None, command: str) -> dict[str, str]:
-    stem = os.path.splitext(os.path.basename(name))[0]
+def _written(name: str, form: str, conversion: str | None) -> str:
+    """A template's field as it was written."""
+    return f"{{{name}{f'!{conversion}' if conversion else ''}{f':{form}' if form else ''}}}"
+
+
+def _values(name: str, suffix: str, command: str) -> dict[str, str]:
+    """What the fields of a template stand for, for the image of this name."""
+    stem, ending = os.path.splitext(os.path.basename(name))
     parent = os.path.basename(os.path.dirname(os.path.abspath(name))) or "root"  # of what lies in /
-    return {"stem": stem, "suffix": _suffix(name, format), "command": command, "parent": parent}
+    return {"stem": stem, "ext": ending[1:], "suffix": suffix, "command": command, "parent": parent}
 
 
 def _suffix(name: str, format: str | None) -> str:

@@ -6,29 +6,29 @@ The record of `DIR/NAME` is `DIR/.convtool/NAME.json`, written with it in every 
     convtool, command, settings    what made it: the version, the command and its parameters that matter to the result
     reads      SHA-256 of each other file that was read, such as the kernel, or a kernel's expression as it is
     image      SHA-256 of the image file
-    results    SHA-256 of the result, and of the files that were written with it, by their options or their names
+    results    SHA-256 of the result, and of the files that were written with it, by their names from that folder
 
-It holds no times and no paths, so that two runs that do the same write the same. A result is left be where all of it
-is as it would be now, the files' contents included.
+It holds no times, and nothing of where the folder lies, so that two runs that do the same write the same. A result is
+left be where all of it is as it would be now, the files' contents included.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import convtool
-from convtool import files
+from convtool import digests, files
 from convtool.cli import batch_options, sidecar
 from convtool.cli.batches.places import Task
-from convtool.errors import ConvtoolError
 
 FOLDER = ".convtool"
-_FORMAT = 1
+_FORMAT = 2
 _LONGEST = 240  # bytes of a name, to which an ending is put
+_LARGEST = 1 << 20  # bytes of a record
 _KEY = "convtool_result"
 _NO_MATTER = {"image", "output", "report", "quiet", "verbose", "no_clobber", "max_pixels", "threads"}
 _NO_MATTER |= batch_options.NAMES
@@ -38,7 +38,7 @@ def name_of(target: str) -> str:
     """The record's file name."""
     name = os.path.basename(target)
     if len(os.fsencode(name)) > _LONGEST:
-        name = files.digest(os.fsencode(name))
+        name = digests.of_bytes(os.fsencode(name))
     return os.path.join(os.path.dirname(target), FOLDER, f"{name}.json")
 
 
@@ -59,26 +59,45 @@ class Records:
 
     def is_done(self, task: Task, image: str) -> bool:
         """Whether the results of an image with this digest are there as they would be now."""
-        try:
-            found = json.loads(files.read_bytes(name_of(task.output)))
-            folder = os.path.dirname(task.output)
-            more = {name: os.path.join(folder, os.path.basename(name)) for name in found["results"]}
-            results = {
-                name: files.digest(files.read_bytes(target)) for name, target in {**more, **task.results}.items()
-            }
-        except (ConvtoolError, ValueError, TypeError, KeyError, RecursionError):
+        found, folder = _content(task.output), os.path.dirname(task.output)
+        names = {_within(target, folder) for target in task.results.values()}
+        if found is None or not names <= found["results"].keys():
             return False
+        results = {name: digests.of_file(os.path.join(folder, name)) for name in found["results"]}
         return bool(found == self._record(image, results))
 
     def text(self, task: Task, image: str, digests: dict[str, str]) -> str:
         """The record of an image with this digest, whose results have those, by their files."""
-        names = {target: name for name, target in task.results.items()}
-        found = {names.get(target, os.path.basename(target)): digests[target] for target in digests}
-        record = self._record(image, found)
+        folder = os.path.dirname(task.output)
+        record = self._record(image, {_within(target, folder): digest for target, digest in digests.items()})
         return json.dumps(record, indent=2, sort_keys=True) + "\n"
 
-    def _record(self, image: str, results: dict[str, str]) -> dict[str, Any]:
+    def _record(self, image: str, results: Mapping[str, str | None]) -> dict[str, Any]:
         return {**self._head, "image": image, "results": results}
+
+
+def made(task: Task) -> list[str]:
+    """The files that an earlier run of such a task has written, as its record has them; none without one."""
+    found = None if task.error is not None else _content(task.output)
+    return [] if found is None else [os.path.join(os.path.dirname(task.output), name) for name in found["results"]]
+
+
+def _content(output: str) -> dict[str, Any] | None:
+    """What the record of a result holds; None where there is none, or what is there is none of ours."""
+    name = name_of(output)
+    try:
+        if not os.path.isfile(name) or os.path.getsize(name) > _LARGEST:
+            return None
+        with open(name, "rb") as stream:
+            found = json.load(stream)
+    except (OSError, ValueError, RecursionError):
+        return None
+    is_ours = isinstance(found, dict) and _KEY in found and isinstance(found.get("results"), dict)
+    return found if is_ours else None
+
+
+def _within(target: str, folder: str) -> str:
+    return os.path.relpath(target, folder or ".")
 
 
 def folders(found: Iterable[Task]) -> set[str]:
@@ -96,7 +115,7 @@ def _content_of(name: str) -> str | None:
         return None
     if not os.path.isfile(name):
         return name
-    return " ".join(files.digest(files.read_bytes(each)) for each in [name, *sidecar.existing([name])])
+    return " ".join(digests.of_bytes(files.read_bytes(each)) for each in [name, *sidecar.existing([name])])
 
 
 def is_stream(name: str) -> bool:
