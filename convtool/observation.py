@@ -30,11 +30,13 @@ EFFORTS = ("low", "normal", "high")
 
 class Rounding(NamedTuple):
     """Rounding that data went through: the standard deviation that it left in them at least and typically (in linear
-    light it grows with the signal), and to how many bits it was."""
+    light it grows with the signal), to how many bits it was, and whether it was that of a lossy compression, whose
+    noise is not white."""
 
     level: float
     bits: int
     typical: float
+    is_lossy: bool = False
 
     @classmethod
     def to(cls, dtype: np.dtype) -> Rounding | None:

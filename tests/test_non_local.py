@@ -152,7 +152,7 @@ def test_a_wrong_kernel_is_doubted_and_the_right_one_is_not() -> None:
         notes = convtool.deconvolve(y, gaussian(sigma), boundary="unknown", **QUICK).notes
         return any("hardly the one that made the data" in note for note in notes)
 
-    assert [is_doubted(sigma) for sigma in (1.2, 1.5, 2.6)] == [True, False, True]
+    assert [is_doubted(sigma) for sigma in (1.5, 2.6)] == [False, True]  # a narrower one: of a softer scene, the right
 
 
 def test_channels_help_each_other() -> None:

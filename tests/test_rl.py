@@ -478,6 +478,20 @@ def test_a_count_and_a_change_are_obeyed() -> None:
     assert solved(y, ODD, iterations=3, tol=1e-9).stop == "made the 3 iterations that were asked for"
 
 
+def test_giving_up_at_the_limit_is_told() -> None:
+    y = counted(19, (30, 31))
+
+    def told(**options: Any) -> list[str]:
+        return [note for note in solved(y, ODD, **options).notes if "gave up at the limit of 3" in note]
+
+    (note,) = told(tol=1e-9, limit=3)
+    assert "--set limit=12 to go on, or --set iterations=3" in note
+    assert told(iterations=3) == told(tol=0.5, limit=3) == []
+    y = np.stack([y, 0 * y])  # one of them is dark, and needs no iterations
+    (note,) = [each for each in solved(y, ODD, tol=1e-9, limit=3, axes="NYX").notes if "gave up" in each]
+    assert note.startswith("those of 1 of 2 images")
+
+
 def test_snapshots_are_the_images_on_the_way() -> None:
     y = np.stack([counted(20, (12, 11)), counted(21, (12, 11))])
     solution = solved(y, ODD, iterations=10, snapshots=4, axes="NYX")

@@ -120,7 +120,7 @@ def rounding_of(image: images.Image, linear: bool) -> Rounding | None:
     floats."""
     values, found = image.data, Rounding.to(image.data.dtype)
     if found is not None and image.loss > found.level:
-        found = found._replace(level=image.loss, typical=image.loss)
+        found = found._replace(level=image.loss, typical=image.loss, is_lossy=True)
     if found is None or not linear:
         return found
     codes = values.astype(np.float32)

@@ -129,8 +129,7 @@ def solve(observation: Observation, options: Options) -> Estimate:
 
 def _doubt(observation: Observation, metrics: dict[str, Any]) -> str | None:
     """What speaks against the kernel, or the way round that it lies."""
-    from convtool.deconvolution.solvers import orientation, whiteness
-    from convtool.deconvolution.solvers import scene as scenes
+    from convtool.deconvolution.solvers import orientation, plausibility
 
     if metrics["pilot_kept"]:
         return (
@@ -138,9 +137,7 @@ def _doubt(observation: Observation, metrics: dict[str, Any]) -> str | None:
             " variation, as --method tv gives"
         )
     noise = metrics["noise"]
-    return orientation.doubt(observation, noise) or whiteness.doubt(
-        metrics["whiteness"], metrics["discrepancy"], noise / scenes.unit_of(observation)
-    )
+    return orientation.doubt(observation, noise) or plausibility.doubt(observation, noise)
 
 
 def _solved(observation: Observation, options: Options, image: int, images: int) -> tuple[np.ndarray, dict[str, Any]]:

@@ -87,7 +87,7 @@ def solve(observation: Observation, options: Options) -> Estimate:
     snapshots = {n: np.stack([run.snapshots.get(n, run.x) for run in runs]) for n in sorted(counts)}
     metrics = _counted(runs, options)
     idle = () if options.tv else observation.idle_spacing("rl without tv")
-    notes = (*_clipped(observation), *_told(runs, options), *idle)
+    notes = (*_clipped(observation), *_told(runs, options), *_unfinished(runs, options), *idle)
     measure = partial(_fit, x, runs, observation)
     return Estimate(x, stop, metrics, notes, snapshots=snapshots, measure=measure)
 
@@ -145,6 +145,20 @@ def _fit(x: np.ndarray, runs: list[Run], observation: Observation) -> dict[str, 
     found = residuals(observation.operator, x, observation.y - levels, observation.weights)
     norm = [float(np.linalg.norm(y.ravel().astype(np.float64))) for y in (observation.y, observation.y - levels)]
     return told | found | {"relative_residual": found["relative_residual"] * norm[1] / (norm[0] or 1.0)}
+
+
+def _unfinished(runs: list[Run], options: Options) -> list[str]:
+    """A sentence on iterations that ended by the limit, before there was any other reason to."""
+    from convtool.deconvolution.solvers.poisson_runs import Reason
+
+    count = sum(run.reason is Reason.LIMIT for run in runs)
+    if not count:
+        return []
+    which = "the iterations" if len(runs) == 1 else f"those of {count} of {len(runs)} images"
+    return [
+        f"{which} gave up at the limit of {options.limit}, before there was a reason to stop: say --set"
+        f" limit={4 * options.limit} to go on, or --set iterations={options.limit} if this is what you want"
+    ]
 
 
 def _told(runs: list[Run], options: Options) -> list[str]:

@@ -6,7 +6,8 @@ with D the forward differences along the kernel's axes (with a spacing: divided 
 data that count, for any operator: periodic, within unknown surroundings, continued by zeros, edges or mirrors, strided.
 How: `solvers.total_variation`; the weight: `solvers.tv_weight`. Each image of a batch is a problem of its own; a large
 one within unknown surroundings is solved tile by tile (`solvers.tiles`). The kernel is doubted where it does better
-turned (`solvers.orientation`), where its residual is not white, or where next to no weight predicts the data best.
+turned (`solvers.orientation`), where no scene can have left the data (`solvers.plausibility`), or where next to no
+weight predicts them best.
 
 References: Rudin, Osher, Fatemi 1992 (doi:10.1016/0167-2789(92)90242-F) for total variation; the others in `solvers`.
 """
@@ -107,7 +108,7 @@ def _solved(observation: Observation, options: Options, image: int, images: int)
         x = tiles.blended(parts, observation.operator.in_shape, observation.y.dtype, solved)
     metrics = answers[0].metrics if len(parts) == 1 else _summed(answers)
     is_converged = all(answer.is_converged for answer in answers)
-    doubts = _doubts(observation, choice, found | metrics) if is_converged else ()
+    doubts = _doubts(observation, choice, noise.level) if is_converged else ()
     return _Answer(x, found | metrics, is_converged, doubts)
 
 
@@ -153,14 +154,11 @@ def _summed(answers: list[_Answer]) -> dict[str, Any]:
     }
 
 
-def _doubts(observation: Observation, choice: Choice, metrics: dict[str, Any]) -> tuple[str, ...]:
-    """What speaks against the kernel: turned it does better, its residual is not white, or only a tiny weight fits."""
-    from convtool.deconvolution.solvers import orientation, whiteness
-    from convtool.deconvolution.solvers import scene as scenes
+def _doubts(observation: Observation, choice: Choice, noise: float) -> tuple[str, ...]:
+    """What speaks against the kernel: it does better turned, no scene leaves such data, or only a tiny weight fits."""
+    from convtool.deconvolution.solvers import orientation, plausibility
 
-    level, grey = metrics["noise_level"], metrics["noise_level"] / scenes.unit_of(observation)
-    said = orientation.doubt(observation, level)
-    said = said or whiteness.doubt(metrics["whiteness"], metrics["discrepancy"], grey)
+    said = orientation.doubt(observation, noise) or plausibility.doubt(observation, noise)
     if said is not None:
         return (said,)
     if choice.is_odd:

@@ -130,7 +130,11 @@ def _pair(values: Iterator[int]) -> tuple[int, int]:
 
 def _mapped(work: Callable[[Any], Any], items: list[Any]) -> Iterator[Any]:
     """What the work makes of each item, in order."""
-    with ThreadPoolExecutor(process.workers()) as pool:
+    workers = process.workers()
+    if workers < 2:  # a thread to hand each item to would only take turns with this one, and with those of other images
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
         yield from pool.map(work, items)
 
 

@@ -100,8 +100,9 @@ class TotalVariation:
         """The minimum for a weight in the scene's units."""
         mu = min(max(_MU * math.sqrt(weight), _LEAST_MU), _MOST_MU) if self._u is not None else 1.0
         penalties = _Penalties(mu, weight / _THRESHOLD, _GAMMA, _THRESHOLD)
-        with ThreadPoolExecutor(process.workers()) as pool:
-            self._run = pool.map if len(self._blocks) > 1 else map
+        workers = min(process.workers(), len(self._blocks))
+        with ThreadPoolExecutor(workers) as pool:  # which starts no thread before it is asked to
+            self._run = pool.map if workers > 1 else map
             return self._iterate(penalties, tol, limit, watch)
 
     def _iterate(

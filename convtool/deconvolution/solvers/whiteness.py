@@ -1,4 +1,4 @@
-"""Whether the residual of a deconvolution is white, as the noise of a camera is: a second opinion on its model.
+"""Whether the residual of a deconvolution is white, as the noise of a camera is: a second opinion on its weight.
 
 With the autocorrelation r_k of the residual at the lags k of a window, of the pairs of samples that were both seen,
 
@@ -6,7 +6,8 @@ With the autocorrelation r_k of the residual at the lags k of a window, of the p
 
 which is 0 on average for white noise, whatever the size of the image, and grows as the residual keeps traces of edges:
 because the weight is too large, or because the kernel is not the one that made the data (Almeida and Figueiredo 2013,
-doi:10.1109/TIP.2013.2257810).
+doi:10.1109/TIP.2013.2257810). Of data with hardly any noise, what the prior has smoothed is most of the residual, with
+the right kernel as well: so the kernel itself is asked otherwise (`solvers.plausibility`).
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ import numpy as np
 from convtool import fft
 
 REACH = 4  # lags to each side, on every axis
-_NOT_WHITE = 0.12  # whiteness, times the discrepancy's square, from which on the kernel is in doubt
-_LEAST = 0.25  # grey levels
 
 
 def whiteness(residual: np.ndarray, weights: np.ndarray | None) -> float:
@@ -34,20 +33,6 @@ def whiteness(residual: np.ndarray, weights: np.ndarray | None) -> float:
     window = np.ix_(*(_lags(n) for n in shape))
     return float(
         np.mean([_measure(each, _seen(weights, c, shape), transform, window) for c, each in enumerate(residual)])
-    )
-
-
-def doubt(measure: float, discrepancy: float, noise: float) -> str | None:
-    """What to say of a residual of this whiteness, and this many times the noise level; None of one that may be noise.
-
-    With the right kernel the product of one and the other's square was 0.063 at most. The noise is in grey levels; data
-    with less of it than 8 bits leave are fitted less closely than that, and their residual is compared with `_LEAST`.
-    """
-    if measure * (discrepancy * noise / max(noise, _LEAST)) ** 2 <= _NOT_WHITE:
-        return None
-    return (
-        "this kernel is hardly the one that made the data (or their noise is not white): what it cannot explain of them"
-        f" is correlated, whiteness {measure:.2g} where white noise has 0"
     )
 
 
