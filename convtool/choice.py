@@ -121,7 +121,7 @@ def fastest(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype)
     """The name of the engine that should take the least time."""
     if taps.size > _MOST_REMEMBERED:
         return preferred(times(taps, geometry, batch, dtype))
-    has_opencv = opencv.is_installed() and not process.policy.reproducible
+    has_opencv = opencv.is_installed() and opencv.has_room() and not process.policy.reproducible
     policy = process.threads(), process.policy.one_shot, machine.current(), has_opencv
     return _remembered(taps.tobytes(), taps.shape, taps.dtype, geometry, batch, np.dtype(dtype), policy)
 

@@ -21,7 +21,7 @@ _BYTES |= {"auto": 108, "pinv": 20, "tikhonov": 80, "wiener": 80, "rl": 108, "tv
 _BYTES |= {"least-squares": 84}
 _UNKNOWN = 128  # for methods that came later
 _MORE = 20  # for decoding to linear light, and for figures on the kernel
-_LEAST = 256 << 20  # to begin with: with less, a library that is loaded may wait for memory for ever
+_LEAST = 64 << 20  # to begin with: a thread's stack, codecs, and a small image
 _ADVICE = "raise --memory-limit, cut the image up, or use a machine with more"
 _PARTS, _KEPT = 8, 2  # of the limit, for the factors of a solution in one step, which are kept for so many shapes
 _FIXED = 16 << 20  # of a thread, and of what libraries keep
@@ -43,6 +43,13 @@ def limit(text: str | None) -> int:
     if found is None or not float(found[1]):
         raise SettingError(f"--memory-limit must be a size such as 800M or 8G (of 1024 M), got '{text}'")
     return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def jobs(asked: SimpleNamespace) -> int:
+    """How many images may be in hand at a time: as asked, else as many as threads, where there is room for them."""
+    most = process.policy.most_threads
+    found = asked.jobs or process.workers()
+    return found if most is None else min(found, most)
 
 
 def leave_for_factors(limit: int, asked: SimpleNamespace) -> int:
