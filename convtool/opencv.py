@@ -24,12 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from convtool import boundary, memory, process, scratch
+from convtool import boundary, process, scratch
 from convtool.errors import SettingError
 from convtool.geometry import Geometry
 
 IMPORT = 8e7  # nanoseconds of importing OpenCV
-_ROOM = 512 << 20  # bytes of address space; it takes half of them
 _FEWEST_BY_TRANSFORM = {"float32": 130, "float64": 50}  # samples of a kernel from which on OpenCV transforms
 _BAND = 1 << 19  # samples of a band of rows
 _BORDERS = {
@@ -95,11 +94,6 @@ def _in_bands(
 def is_installed() -> bool:
     """Whether the extra is there."""
     return "cv2" in sys.modules or _is_found()
-
-
-def has_room() -> bool:
-    """Whether the address space has room for it, and as much again, so that images keep theirs."""
-    return "cv2" in sys.modules or memory.free_address_space() > _ROOM
 
 
 @functools.cache

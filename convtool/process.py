@@ -36,7 +36,8 @@ class Policy:
     was learned on this machine, by a name that says what it is, or None; memory: the bytes that a solution in one step
     may take, unless the user says otherwise; max_pixels: that a compressed image may unpack to; put_off: what `waits`
     begins; sharing: pieces of work that go on side by side, and share the threads;
-    most_threads: that there is room for, None for any number; reproducible: whether results may
+    most_threads: that there is room for, None for any number; is_sparing: whether there is no room for a library that
+    others can stand in for; reproducible: whether results may
     depend on nothing but what is computed, so on no number of threads and nothing that was learned; keep: gives what
     has this key, made if need be, and keeps as many of its kind; None where there are no other images
     """
@@ -49,6 +50,7 @@ class Policy:
     put_off: Callable[[], object] | None = None
     sharing: int = 1
     most_threads: int | None = None
+    is_sparing: bool = False
     reproducible: bool = False
     keep: Callable[[tuple[Hashable, ...], Callable[[], Any], int], Any] | None = None
 

@@ -7,16 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import environment
 
-from convtool import memory, opencv, process
+from convtool import memory, model, process
 from convtool.cli.scarcity import ROOM
 
 resource = pytest.importorskip("resource")
 MIB = 1 << 20
 LIMITED = (
-    "import resource, sys; from convtool.cli import scarcity\n"
+    "import resource, sys; from convtool import process; from convtool.cli import scarcity\n"
     "resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]), resource.RLIM_INFINITY)); scarcity.prepare()\n"
 )
 
@@ -86,12 +87,18 @@ def test_a_library_that_does_not_fit_is_not_begun() -> None:
     assert loaded == "False"
 
 
-def test_opencv_is_left_aside_where_it_would_take_the_room_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "cv2", raising=False)
-    monkeypatch.setattr(memory, "free_address_space", lambda: 400 * MIB)
-    assert not opencv.has_room()
-    monkeypatch.setattr(memory, "free_address_space", lambda: 600 * MIB)
-    assert opencv.has_room()
+@pytest.mark.parametrize(("mebibytes", "is_sparing"), [(1600, "True"), (3000, "False")])
+def test_opencv_is_left_aside_where_it_would_take_the_room_of_images(mebibytes: int, is_sparing: str) -> None:
+    assert said(LIMITED + "print(process.policy.is_sparing)", str(mebibytes * MIB)) == is_sparing
+
+
+def test_who_is_to_spare_memory_takes_another_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cv2")
+    kernel, found = np.random.default_rng(3).random((5, 6)), []
+    for is_sparing in (False, True):
+        monkeypatch.setattr(process.policy, "is_sparing", is_sparing)
+        found.append(model.build(np.ones((900, 800), np.float32), kernel).operator.engine_name)
+    assert found[0] == "opencv" != found[1]
 
 
 @pytest.mark.parametrize(

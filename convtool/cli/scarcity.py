@@ -30,6 +30,7 @@ ROOM = {
 }
 _LEFT = 32 * _MIB  # for the codecs and whatever else is small, once a library is loaded
 _PLENTY = 1024 * _MIB  # with which a command does most work, and all libraries, on one thread
+_AMPLE = 2 * _PLENTY  # with which images leave room for OpenCV, which is only faster
 _THREAD = 256 * _MIB  # of a further thread: its stack and heap, and the buffers of three libraries
 _M_ARENA_MAX = -8  # of glibc's mallopt
 
@@ -49,7 +50,7 @@ def prepare() -> None:
     most = min(process.usable_cpus(), max(1, 1 + (free - _PLENTY) // _THREAD))
     threads = min(most, int(asked)) if asked.isdecimal() and int(asked) else most
     os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
-    process.policy.most_threads = most
+    process.policy.most_threads, process.policy.is_sparing = most, free < _AMPLE
     if most == 1:
         _share_one_heap()
     sys.meta_path.insert(0, _Gate(threads))
@@ -57,14 +58,14 @@ def prepare() -> None:
 
 def load_for_threads() -> None:
     """Load what threads will need, before they begin and images take the room; where there is a limit."""
-    from contextlib import suppress
-
-    from convtool.errors import NoRoomError
-
     if any(isinstance(finder, _Gate) for finder in sys.meta_path):
+        from contextlib import suppress
+
+        from convtool import fft
+        from convtool.errors import NoRoomError
+
         with suppress(NoRoomError):  # said by who does need it
-            import scipy.fft
-            import scipy.linalg  # noqa: F401
+            fft.scipy_fft()
 
 
 def _share_one_heap() -> None:
