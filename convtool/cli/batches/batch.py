@@ -79,8 +79,7 @@ class Batch:
             temporaries.sweep(folder)
         self._prepare_report()
         asked, quiet = self._asked, self._job.quiet or self._asked.as_json
-        needs = functools.partial(room.needed, asked=asked, command=self._command, has_facts=self._job.wants_facts)
-        crew = Crew(room.jobs(asked), self._do, needs, self._limit)
+        crew = Crew(room.jobs(asked), self._do, room.foretelling(self._job, self._command), self._limit)
         with ExitStack() as stack:
             stream = None if asked.report is None else stack.enter_context(closing(_Lines(asked.report)))
             watch = stack.enter_context(Watch(self._tally.progress, self._tally.total, quiet))
