@@ -8,11 +8,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
 import pytest
 from command import contents, peak, refused, run
+
+from convtool import process
+from convtool.cli.batches import room
+from convtool.errors import DataError
 
 MIB = 1 << 20
 RNG = np.random.default_rng(31)
@@ -138,3 +143,35 @@ def test_what_makes_more_is_refused_where_less_would_fit(scene: Path, words: str
     assert batch.status == 1
     assert "it would take about" in batch.stderr
     assert contents(scene) == before
+
+
+# Least squares in one step --------------------------------------------------------------------------------------------
+
+
+def left(monkeypatch: pytest.MonkeyPatch, said: str | None, limit: int, reproducible: bool, *set_: str) -> list[int]:
+    """[the bytes left for images, those that a solution in one step may take]."""
+    monkeypatch.setattr(process.policy, "memory", 2 << 30 if reproducible else process.MEMORY)
+    monkeypatch.setattr(process.policy, "reproducible", reproducible)
+    asked = SimpleNamespace(method="least-squares", memory_limit=said, set_=list(set_))
+    return [room.leave_for_factors(limit, asked), process.policy.memory]
+
+
+def test_a_limit_that_was_said_decides_how_much_one_step_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for reproducible in (False, True):
+        assert left(monkeypatch, "8G", 8 << 30, reproducible) == [6 << 30, 1 << 30]
+    assert left(monkeypatch, None, 8 << 30, False) == [6 << 30, 1 << 30]
+
+
+def test_reproducible_results_do_not_depend_on_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one step may take is set aside as a whole, for the two shapes whose factors are kept."""
+    for free in (5 << 30, 100 << 30):
+        assert left(monkeypatch, None, free, True) == [free - (4 << 30), 2 << 30]
+    with pytest.raises(DataError, match="may take 4294967296 bytes of memory, and the limit is 3221225472: say --mem"):
+        left(monkeypatch, None, 3 << 30, True)
+
+
+def test_what_the_method_is_told_counts_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert left(monkeypatch, None, 3 << 30, True, "memory=0.5")[0] == 2 << 30
+    assert left(monkeypatch, None, 3 << 30, True, "solver=iterative")[0] == 3 << 30
+    with pytest.raises(DataError, match="a smaller --set memory"):
+        left(monkeypatch, "3G", 3 << 30, False, "memory=4")

@@ -22,6 +22,8 @@ from convtool.images.png import SAMPLES
 from convtool.images.tiff_read import meaning_of, opened
 
 _BYTE = np.dtype(np.uint8)
+_FITS_DTYPES = {b"8": _BYTE} | {b"%d" % bits: np.dtype(f"i{bits // 8}") for bits in (16, 32, 64)}
+_FITS_DTYPES |= {b"-32": np.dtype("f4"), b"-64": np.dtype("f8")}
 _ENOUGH = 1 << 16  # bytes that hold the header of an .npy file
 
 
@@ -121,13 +123,12 @@ class _Nameless(io.RawIOBase):
 def _fits(name: str) -> Header:
     """Of the whole file, which holds little but the values; the shape is that of its first image."""
     start = _start(name)
-    found = re.search(rb"BITPIX  = +(-?)(\d{1,3})", start)
-    each = max(1, int(found[2]) // 8) if found else 1
-    dtype = np.dtype(f"{'f' if found and found[1] else 'u'}{each}")
+    found = re.search(rb"BITPIX  = +(-?\d{1,3}) ", start)
+    dtype = _FITS_DTYPES.get(found[1], _BYTE) if found else _BYTE
     lengths = re.findall(rb"NAXIS([1-9])  = +(\d{1,18}) ", start[: start.find(b"END  ")])
     shape = tuple(int(length) for _, length in reversed(lengths))
     axes = FITS_AXES.get(len(shape), "")
-    return Header(os.path.getsize(name) // each, dtype, shape if axes else (), axes)
+    return Header(os.path.getsize(name) // dtype.itemsize, dtype, shape if axes else (), axes)
 
 
 def _picture(name: str) -> Header:

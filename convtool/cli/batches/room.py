@@ -16,7 +16,7 @@ from convtool.cli.batches.shapes import Shapes
 from convtool.cli.kept import EndsBatchError
 from convtool.deconvolution import methods
 from convtool.errors import DataError, SettingError
-from convtool.images.header import header_of
+from convtool.images.header import Header, header_of
 from convtool.memory import available_memory
 from convtool.model import working_dtype
 from convtool.registry import assignments
@@ -128,13 +128,15 @@ def needed(
     except OSError:  # which is said when it is read
         return 0
     header = header_of(task.image, getattr(asked, "axes", None))
+    if header.values > _MOST:
+        header = Header(_MOST, header.dtype)
     width = working_dtype(header.dtype, getattr(asked, "precision", "auto")).itemsize
     if getattr(asked, "op", "mean") != "mean":  # maxima are of the image's own dtype
         width = header.dtype.itemsize
     found = shapes.of(header, asked, taps, beside or {})
     arrays = _held(asked, command, found) + _beside(asked, found)
     arrays += _MORE * (getattr(asked, "linear", False) + has_facts + _asks(asked, "reference")) * found.largest
-    return _FIXED + size + int(min(arrays, _MOST)) * width + _INDEX * _asks(asked, "indices") * found.result
+    return _FIXED + size + int(arrays) * width + _INDEX * _asks(asked, "indices") * found.result
 
 
 def _held(asked: SimpleNamespace, command: str, found: Shapes) -> float:

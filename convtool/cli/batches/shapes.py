@@ -53,7 +53,7 @@ def of(header: Header, asked: SimpleNamespace, taps: np.ndarray | None, beside: 
             return _pooled(header, asked)
         if header.axes and taps is not None:
             return _convolved(header, asked, taps, beside)
-    except (ConvtoolError, OverflowError):
+    except (ConvtoolError, ArithmeticError, ValueError):
         pass
     return Shapes(header.values, header.values, header.values, 0, len(spatial_of(header.axes)) or 2)
 
