@@ -50,8 +50,11 @@ test: $(VENV)/with-test  ## Install what the tests need, and run them.
 
 FAULT_IMAGES ?= 200
 FAULT_KILLS ?= 20
-faults: $(VENV)/with-test  ## Kill, interrupt and starve long jobs for real: FAULT_IMAGES images, FAULT_KILLS kills.
-	FAULT_IMAGES=$(FAULT_IMAGES) FAULT_KILLS=$(FAULT_KILLS) $(BIN)/python -m pytest -s tests/test_batch_faults.py
+FAULT_LIMITS ?= 36
+faults: $(VENV)/with-test  ## Kill, interrupt and starve long jobs for real: FAULT_IMAGES images, FAULT_KILLS kills, FAULT_LIMITS limits.
+	FAULT_IMAGES=$(FAULT_IMAGES) FAULT_KILLS=$(FAULT_KILLS) \
+		FAULT_LIMITS=$(FAULT_LIMITS) FAULT_COMMANDS=all \
+		$(BIN)/python -m pytest -s tests/test_batch_faults.py tests/test_foretold_memory.py
 
 coverage: $(VENV)/with-test  ## Run `make test` with every process measured; list the lines that no test reaches.
 	@rm -rf $(C) && mkdir -p $(C)

@@ -93,9 +93,14 @@ def _fft(job: _Job, costs: Costs) -> tuple[float, float]:
     return transforms + costs.spectral * o * i * math.prod(grid), calls
 
 
+def _leaves_extras() -> bool:
+    """Whether what is installed in addition is left aside: nothing may depend on it, or it would take too much room."""
+    return process.policy.reproducible or process.policy.is_sparing
+
+
 def _opencv(job: _Job, costs: Costs) -> tuple[float, float] | None:
-    if process.policy.reproducible or opencv.obstacle(job.taps, job.geometry, job.dtype):
-        return None  # nothing may depend on what is installed
+    if _leaves_extras() or opencv.obstacle(job.taps, job.geometry, job.dtype):
+        return None
     calls = 0.6 + (opencv.IMPORT / costs.call / job.batch if process.policy.one_shot else 0)
     return (1.2 * costs.multiply_add * job.taps[0].size + 0.8 * costs.sample) * job.outputs, calls
 
@@ -121,7 +126,7 @@ def fastest(taps: np.ndarray, geometry: Geometry, batch: float, dtype: np.dtype)
     """The name of the engine that should take the least time."""
     if taps.size > _MOST_REMEMBERED:
         return preferred(times(taps, geometry, batch, dtype))
-    has_opencv = opencv.is_installed() and not process.policy.reproducible
+    has_opencv = opencv.is_installed() and not _leaves_extras()
     policy = process.threads(), process.policy.one_shot, machine.current(), has_opencv
     return _remembered(taps.tobytes(), taps.shape, taps.dtype, geometry, batch, np.dtype(dtype), policy)
 

@@ -27,6 +27,10 @@ class MissingExtraError(ConvtoolError, ImportError):
     """What was asked for needs an optional package; the text names the extra to install."""
 
 
+class NoRoomError(DataError):
+    """There is too little address space for a library that is needed, whatever the data."""
+
+
 def listed(names: object) -> str:
     """'a, b or c', for error texts that offer the choices."""
     words = [str(name) for name in names]  # type: ignore[attr-defined]

@@ -7,13 +7,16 @@ from pathlib import Path
 from convtool.errors import DataError
 
 _UNLIMITED = 1 << 62
+_SCARCE = 16 << 20  # bytes, with fewer of which anything may fail in any way
+# How the system's loader, the C library and Python say that there is none.
+_SIGNS = ("failed to map segment", "cannot allocate memory", "can't start new thread", "bad_alloc")
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int:
     """Bytes that this process may still take: what the machine, its control group and its own limit leave."""
-    return max(0, min(_free_on_machine(), _free_in_cgroup(), _free_below_limit()))
+    return max(0, min(_free_on_machine(), _free_in_cgroup(), free_address_space()))
 
 
 def check_room(needed: int, what: str, advice: str) -> None:
@@ -21,6 +24,16 @@ def check_room(needed: int, what: str, advice: str) -> None:
     free = available_memory()
     if needed > free:
         raise DataError(f"{what} takes {needed} bytes of memory, and only {free} are free: use {advice}")
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an error that nobody expected is one of too little memory, whatever it says."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or any(sign in str(cause).lower() for sign in _SIGNS):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return available_memory() < _SCARCE
 
 
 def _free_on_machine() -> int:
@@ -57,7 +70,8 @@ def _left(folder: Path, limit: str, usage: str, cache: str) -> int:
     return int(most) - int(used) + int(statistics.get(cache, 0))
 
 
-def _free_below_limit() -> int:
+def free_address_space() -> int:
+    """Bytes below the process's own limit of its address space; very many where it has none."""
     try:
         import resource
     except ImportError:  # Windows

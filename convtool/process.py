@@ -35,7 +35,9 @@ class Policy:
     threads: None for as many as the machine has; one_shot: whether it ends after one command; load_wisdom: gives what
     was learned on this machine, by a name that says what it is, or None; memory: the bytes that a solution in one step
     may take, unless the user says otherwise; max_pixels: that a compressed image may unpack to; put_off: what `waits`
-    begins; sharing: pieces of work that go on side by side, and share the threads; reproducible: whether results may
+    begins; sharing: pieces of work that go on side by side, and share the threads;
+    most_threads: that there is room for, None for any number; is_sparing: whether there is no room for a library that
+    others can stand in for; reproducible: whether results may
     depend on nothing but what is computed, so on no number of threads and nothing that was learned; keep: gives what
     has this key, made if need be, and keeps as many of its kind; None where there are no other images
     """
@@ -47,6 +49,8 @@ class Policy:
     max_pixels: int = MAX_PIXELS
     put_off: Callable[[], object] | None = None
     sharing: int = 1
+    most_threads: int | None = None
+    is_sparing: bool = False
     reproducible: bool = False
     keep: Callable[[tuple[Hashable, ...], Callable[[], Any], int], Any] | None = None
 
@@ -72,7 +76,8 @@ def _all_threads() -> int:
     text = os.environ.get("CONVTOOL_THREADS") or "0"
     if not text.isdecimal():
         raise SettingError(f"CONVTOOL_THREADS must be a whole number of threads (0: all CPUs), got '{text}'")
-    return policy.threads or int(text) or usable_cpus()
+    found = policy.threads or int(text) or usable_cpus()
+    return min(found, policy.most_threads or found)
 
 
 def usable_cpus() -> int:
@@ -155,7 +160,7 @@ def waits() -> None:
     Elsewhere it would gain nothing, since it takes the interpreter's lock from the caller for milliseconds at a time.
     """
     work, policy.put_off = policy.put_off, None
-    if work is not None:
+    if work is not None and policy.most_threads != 1:
         threading.Thread(target=work, daemon=True).start()
 
 

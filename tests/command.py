@@ -101,3 +101,12 @@ def notes(outcome: Outcome) -> list[str]:
     """The notes on standard error."""
     lead = "convtool: note: "
     return [line.removeprefix(lead) for line in outcome.stderr.splitlines() if line.startswith(lead)]
+
+
+def peak(here: Path, *arguments: str) -> int:
+    """The most memory that a command has held, in bytes."""
+    code = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stderr=-3)\n"
+    code += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    words = [sys.executable, "-c", code, *PROGRAM, *arguments]
+    done = subprocess.run(words, cwd=here, env=environment(), capture_output=True, check=True)
+    return int(done.stdout) * (1 if sys.platform == "darwin" else 1024)

@@ -13,17 +13,15 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from command import PROGRAM, Outcome, contents, environment, refused, run, succeed
+from command import PROGRAM, Outcome, contents, environment, peak, refused, run, succeed
 
 from convtool import cli
 from convtool.cli import progress
-from convtool.cli.batches import room
 from convtool.cli.batches.places import Task
 from convtool.cli.batches.tally import Tally
 
@@ -615,31 +613,6 @@ def test_an_image_beyond_the_memory_limit_is_refused_before_it_is_begun(tmp_path
     assert "failed: in/large.png: it would take about" in outcome.stderr
     assert "bytes of memory, and the limit is 20971520: raise --memory-limit" in outcome.stderr
     assert results(tmp_path / "out") == ["a.png"]
-
-
-def peak(here: Path, *arguments: str) -> int:
-    """The most memory that a command has held, in bytes."""
-    code = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stderr=-3)\n"
-    code += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    words = [sys.executable, "-c", code, *PROGRAM, *arguments]
-    done = subprocess.run(words, cwd=here, env=environment(), capture_output=True, check=True)
-    return int(done.stdout) * (1 if sys.platform == "darwin" else 1024)
-
-
-@pytest.mark.parametrize("name", ["convolve", "maxpool", "edges", "tikhonov", "rl"])
-def test_the_memory_that_an_image_may_take_is_what_it_takes(tmp_path: Path, name: str) -> None:
-    """Else a batch would hold fewer images than it could, or more than the machine can."""
-    shape = (900, 1100, 3)
-    photo(tmp_path / "tiny/x.png", (64, 64, 3))
-    smooth = np.cumsum(RNG.normal(size=shape), axis=1) * 2 + 128
-    (tmp_path / "large").mkdir()
-    iio.imwrite(tmp_path / "large/x.png", np.clip(smooth, 0, 255).astype(np.uint8))
-    command = [word for word in COMMANDS[name] if word != "--reproducible"]
-    tiny, large = (peak(tmp_path, *command, folder, "--output-dir", "out") for folder in ("tiny", "large"))
-    context = SimpleNamespace(**{"method": name} if command[0] == "deconvolve" else {})
-    told = room.needed(Task(0, str(tmp_path / "large/x.png"), {}), context, command[0])
-    taken = large - tiny
-    assert taken < told < 3 * taken + (32 << 20)
 
 
 def test_the_peak_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:

@@ -21,10 +21,12 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from convtool.cli import scarcity
 from convtool.errors import ConvtoolError, listed
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _SIGNALLED, _PIPE_STATUS = 128, 141  # 128 + SIGPIPE
+_NO_MEMORY = "not enough memory: use smaller inputs, or a machine with more"
 _UNWINDING = 1.0  # seconds that a signal's work may take before another one ends the program without it
 
 
@@ -42,6 +44,7 @@ def main() -> None:
         for name in _SIGNALS:
             if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
                 signal.signal(getattr(signal, name), _interrupt)
+        scarcity.prepare()
         status = _flushed(run(sys.argv[1:]))
     except Interrupted as interrupted:
         _flushed(0)
@@ -60,15 +63,23 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _PIPE_STATUS
     except MemoryError:
-        return _failed("not enough memory: use smaller inputs, or a machine with more")
+        return _failed(_NO_MEMORY)
     except OSError as error:
         return _failed(f"{error.filename or 'input/output'}: {error.strerror or error}")
     except Exception as error:
         if (interrupted := _interrupted_by(error)) is not None:
             raise interrupted from None
+        if _is_lack_of_memory(error):
+            return _failed(_NO_MEMORY)
         with suppress(OSError):
             traceback.print_exc()
         return _failed("this is a bug in convtool: please report it with the lines above", 70)
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    from convtool import memory
+
+    return memory.is_lack_of_memory(error)
 
 
 def _interrupted_by(error: BaseException | None) -> Interrupted | None:

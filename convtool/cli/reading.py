@@ -45,10 +45,17 @@ def extremes(values: np.ndarray) -> dict[str, float]:
 def read_kernel(job: Job, name: str, normalize: bool, plain: bool = False) -> np.ndarray:
     """Taps from a file or a family, with their notes in the report; `plain` as in `images.read_kernel`."""
     with job.timed("reading"):
-        taps, notes, facts = job.kept.common(("kernel", name), lambda: _kernel(name, normalize, plain))
+        taps, notes, facts = kept_kernel(job, name, normalize, plain)
     job.report.notes += notes
     job.report.kernel = dict(facts)
     return taps
+
+
+def kept_kernel(
+    job: Job, name: str, normalize: bool, plain: bool
+) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:
+    """Taps, notes on how they were read, and facts, read once for all images."""
+    return job.kept.common(("kernel", name), lambda: _kernel(name, normalize, plain))
 
 
 def _kernel(name: str, normalize: bool, plain: bool) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:

@@ -9,6 +9,8 @@ and knows nothing of axes, files or the command line. It states the operators it
 `spectrum`, or `forward` and `adjoint` alone). A method for one boundary alone names it as `AUTO_BOUNDARY`: what
 boundary "auto" means for it. For the others the data are tested (`solvers.surroundings`). One that solves large dense
 systems, which are worth the threads of BLAS, says `IS_DENSE = True`; those of the others get in each other's way.
+`HELD` is how many arrays as large as the unknown scene, in the computing dtype, it holds at its peak, a little more
+than was measured.
 """
 
 from __future__ import annotations

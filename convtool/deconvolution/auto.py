@@ -38,6 +38,8 @@ _DARK = 0.25  # share of the signal's range below which half of the pixels of a 
 
 _SETTINGS: dict[str, dict[str, Any]] = {"rl": {"background": None}}  # options that are better measured than left alone
 
+HELD = 30.0  # see the package
+
 
 @dataclass(frozen=True)
 class Options:

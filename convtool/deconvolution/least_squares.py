@@ -43,6 +43,8 @@ _RESIDUAL = 1e-4  # and from which relative residual on
 _AMPLIFIES = 1e3  # condition number from which on data must be better than photographs are
 _UNEXPLAINED = 0.02  # relative residual from which on more than a photograph's noise is left
 
+HELD = 24.0  # see the package
+
 
 @dataclass(frozen=True)
 class Options:

@@ -37,6 +37,8 @@ _PILOT_WEIGHT = 0.03  # of total variation, times the variance of the noise
 _PILOT_TOL, _PILOT_LIMIT = 2e-3, 200
 _TILE = 1 << 19  # samples of data, all channels together, that are solved at once
 
+HELD = 14.0  # see the package
+
 
 @dataclass(frozen=True)
 class Options:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 AUTO_BOUNDARY = "periodic"
 
+HELD = 6.0  # see the package
+
 
 @dataclass(frozen=True)
 class Options:

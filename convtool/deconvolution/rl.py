@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _NEGLIGIBLE = 1e-6  # of the largest tap: a negative one this small is rounding
 
+HELD = 27.0  # see the package
+
 
 @dataclass(frozen=True)
 class Options:

@@ -35,6 +35,8 @@ _IDENTITY_WARNING = (
     " prefer penalty=laplacian, or set weight"
 )
 
+HELD = 26.0  # see the package
+
 
 @dataclass(frozen=True)
 class Options:

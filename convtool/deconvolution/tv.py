@@ -32,6 +32,8 @@ _TOL = {"low": 1e-2, "normal": 5e-3, "high": 2e-3}  # at 1e-2 up to 0.3 dB are m
 _LIMIT = 500
 _TILE = 1 << 22  # samples of data, all channels together, that are solved at once
 
+HELD = 29.0  # see the package
+
 
 @dataclass(frozen=True)
 class Options:

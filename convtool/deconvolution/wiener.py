@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _RING = "its borders will ring, and both powers are overestimated"
 
+HELD = 26.0  # see the package
+
 
 @dataclass(frozen=True)
 class Options:

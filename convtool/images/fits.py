@@ -16,7 +16,7 @@ from convtool.errors import DataError, SettingError
 from convtool.images.guard import check_memory, check_unpacked, damaged, decoding, extra, native, silence
 from convtool.images.image import Image, Metadata, unkept
 
-_AXES = {2: "YX", 3: "ZYX", 4: "NZYX"}
+FITS_AXES = {2: "YX", 3: "ZYX", 4: "NZYX"}
 _STALE = ("CHECKSUM", "DATASUM", "BLANK", "DATAMIN", "DATAMAX")  # of the input's values, not of the result's
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 _WHY = "a FITS file, which astropy reads and writes"
@@ -39,11 +39,11 @@ def read_fits(raw: bytes, name: str) -> Image:
         check_memory(name, unit.shape, np.dtype(f"{'f' if bits < 0 else 'i'}{abs(bits) // 8}"))
         check_unpacked(name, math.prod(unit.shape), abs(bits) // 8, len(raw))
         data, header = native(unit.data), unit.header.copy()
-    if data.ndim not in _AXES:
+    if data.ndim not in FITS_AXES:
         raise DataError(f"{name} has {data.ndim} axes (shape {spelled(data.shape)}), expected 2 to 4: cut it")
     for key in _STALE:
         header.remove(key, ignore_missing=True)
-    letters = _AXES[data.ndim]
+    letters = FITS_AXES[data.ndim]
     notes = (f"{name} has {data.ndim} axes, taken as {letters}: say --axes if they mean something else",)
     return Image(data, letters, None, name, "fits", Metadata(fits_header=header), notes if data.ndim > 2 else ())
 

@@ -152,7 +152,7 @@ def _assembled(data: np.ndarray, axes: str, file: Any, page: Any, name: str, not
     if "S" in axes:
         data, axes = np.moveaxis(data, axes.index("S"), -1), axes.replace("S", "") + "S"
     data, axes, alpha = _without_alpha(data, axes, page, name, notes)
-    meaning = _meaning(axes)
+    meaning = meaning_of(axes)
     notes.extend(_said(axes, meaning, data.shape, name))
     tiff = metadata_of(file, page, axes, data.shape, meaning, colormap)
     data, letters = _merged(data, meaning)
@@ -189,7 +189,7 @@ def _without_alpha(
     return (data[..., 0], axes[:-1], alpha) if data.shape[-1] == 2 else (data[..., :3], axes, alpha)
 
 
-def _meaning(axes: str) -> str:
+def meaning_of(axes: str) -> str:
     """Letter by letter: what the file's axes are among N C Z Y X."""
     known = {"Z": "Z", "Y": "Y", "X": "X", "S": "C", "C": "N" if "S" in axes else "C"}
     meaning = [known.get(letter, "N") for letter in axes]

@@ -81,7 +81,7 @@ def _run_one(context: typer.Context, work: Work, reads: tuple[str, ...], writes:
         threads=given.get("threads"),
     )
     if given["memory_limit"] is not None:
-        _check_room(image, job.asked, str(context.info_name))
+        _check_room(image, job, str(context.info_name))
     _check_destination(given)
     job.asked.image = image
     job.wants_facts = job.wants_facts or given["as_json"]
@@ -131,11 +131,11 @@ def _check_destination(given: dict[str, Any]) -> None:
         check_destination(*(given[name] for name in ("output", "format", "dtype", "scale")))
 
 
-def _check_room(image: str, asked: SimpleNamespace, command: str) -> None:
+def _check_room(image: str, job: Job, command: str) -> None:
     from convtool.cli.batches import room
     from convtool.cli.batches.places import Task
 
-    limit, needed = room.limit(asked.memory_limit), room.needed(Task(0, image, {}), asked, command)
-    limit = room.leave_for_factors(limit, asked)
+    limit = room.leave_for_factors(room.limit(job.asked.memory_limit), job.asked)
+    needed = room.foretelling(job, command)(Task(0, image, {}))
     if needed > limit:
         raise DataError(f"{image}: {room.too_large(needed, limit)}")

@@ -14,6 +14,7 @@ import typer
 
 import convtool
 from convtool import blas, digests, files, process, temporaries
+from convtool.cli import scarcity
 from convtool.cli.batches import NO_IMAGE, places, read_besides, records, room
 from convtool.cli.batches.crew import Crew, Done, first_interrupt
 from convtool.cli.batches.lines import Lines
@@ -24,16 +25,15 @@ from convtool.cli.job import Job
 from convtool.cli.kept import EndsBatchError, Kept
 from convtool.cli.progress import Watch
 from convtool.cli.terminal import say, show_table
-from convtool.errors import ConvtoolError, FileError, SettingError
+from convtool.errors import ConvtoolError, FileError, NoRoomError, SettingError
 from convtool.images import check_destination
-from convtool.memory import available_memory
+from convtool.memory import is_lack_of_memory
 
 if TYPE_CHECKING:
     from convtool.cli.image_command import Work
     from convtool.report import Report
 
 _HOPELESS = ("ENOSPC", "EDQUOT", "EROFS")  # of the disk, whatever the image
-_SCARCE = 16 << 20  # bytes, with fewer of which anything may fail in any way
 
 
 class Batch:
@@ -51,6 +51,7 @@ class Batch:
             raise SettingError(NO_IMAGE)
         others += _lists(asked)
         self._tasks = self._planned(expanded(asked, others), others, word, writes)
+        scarcity.load_for_threads()
         self._limit = room.leave_for_factors(room.limit(asked.memory_limit), asked)
         self._records = records.Records(asked, self._command, reads, writes)
         self._tally = Tally(len(self._tasks), self._command, convtool.__version__)
@@ -88,7 +89,7 @@ class Batch:
             temporaries.sweep(folder)
         self._prepare_report()
         asked, quiet = self._asked, self._job.quiet or self._asked.as_json
-        crew = Crew(asked.jobs or process.workers(), self._do, self._needs, self._limit)
+        crew = Crew(room.jobs(asked), self._do, room.foretelling(self._job, self._command), self._limit)
         with ExitStack() as stack:
             stream = None if asked.report is None else stack.enter_context(closing(Lines(asked.report)))
             watch = stack.enter_context(Watch(self._tally.progress, self._tally.total, quiet))
@@ -103,11 +104,6 @@ class Batch:
                     stack.close()
                     self._show(quiet)
         self._leave()
-
-    def _needs(self, task: Task) -> int:
-        """The bytes that a task may take."""
-        has_facts = self._job.wants_facts
-        return 0 if task.error is not None else room.needed(task, self._asked, self._command, has_facts)
 
     def _work_through(self, crew: Crew, stream: Lines | None, watch: Watch) -> None:
         """All that is left to do; what is in hand ends before an error leaves here, unless the process is to end."""
@@ -163,10 +159,12 @@ class Batch:
     def _end(self, done: Done, crew: Crew) -> None:
         """Take note of how an image's work has ended."""
         error, report = done.error, self._reports.pop(done.task.number, None)
-        if isinstance(error, Exception) and not isinstance(error, ConvtoolError) and available_memory() < _SCARCE:
+        if isinstance(error, Exception) and not isinstance(error, ConvtoolError | OSError) and is_lack_of_memory(error):
             error = MemoryError()  # whatever it is, that is why
         if isinstance(error, EndsBatchError):
             raise error.error
+        if isinstance(error, NoRoomError):
+            raise error
         if error is not None and not isinstance(error, ConvtoolError | OSError | MemoryError):
             if not self._tally.is_bug:  # the next would mostly be the same
                 with suppress(OSError):
