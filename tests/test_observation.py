@@ -71,8 +71,8 @@ def test_what_is_no_number_and_does_not_count_is_filled() -> None:
 
 
 def test_the_rounding_of_whole_numbers() -> None:
-    assert Rounding.to(np.dtype(np.uint8)) == (12**-0.5, 8, 12**-0.5)
-    assert Rounding.to(np.dtype(np.uint16)) == (12**-0.5, 16, 12**-0.5)
+    assert Rounding.to(np.dtype(np.uint8)) == (12**-0.5, 8, 12**-0.5, False)
+    assert Rounding.to(np.dtype(np.uint16)) == (12**-0.5, 16, 12**-0.5, False)
     assert Rounding.to(np.dtype(np.float32)) is None
 
 

@@ -116,6 +116,8 @@ def test_nothing_is_said_where_the_bound_does_not_hold() -> None:
     mask[0, 100, 100] = 0
     assert plausibility.excess(observed(y, wide, mask), 0.29) == 0
     assert plausibility.excess(observed(np.minimum(y, 190), wide), 0.29) == 0
+    assert plausibility.excess(observed(np.maximum(y - 30, 0), wide), 0.29) == 0
+    assert plausibility.excess(observed(np.maximum(y, 30) + 1, wide), 0.29) > 0  # flat, but nothing is cut off at 31
     assert plausibility.excess(observed(y[:, :15], wide), 0.29) == 0
     sharp = wide.copy()
     sharp[0, 0] = -0.01
@@ -129,9 +131,9 @@ def test_nothing_is_said_where_the_bound_does_not_hold() -> None:
 
 
 def test_one_channel_of_a_wrong_kernel_is_enough() -> None:
-    y = blurred("astronaut", "gaussian:sigma=2", 0)
+    y = blurred("astronaut", "gaussian:sigma=2", 0) + 5  # its black is then not taken for clipped
     taps = np.stack([np.pad(kernels.make("gaussian:sigma=2"), 4)] * 3)
-    assert plausibility.excess(observed(y, taps, kernel_axes="CYX"), 0.29) < 1.3
+    assert 0 < plausibility.excess(observed(y, taps, kernel_axes="CYX"), 0.29) < 1.3
     taps[1] = kernels.make("gaussian:sigma=3")
     assert plausibility.excess(observed(y, taps, kernel_axes="CYX"), 0.29) > 2
 
