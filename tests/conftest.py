@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 
@@ -13,6 +14,10 @@ from convtool import process
 
 # Workers share the cores: the threads of their BLAS would wait for each other, a hundred times as long as they work.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# A shell lets what it runs in the background ignore Ctrl-C, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The default draws the same examples each time, so that a red run is red again; `--hypothesis-profile=search` explores.
 settings.register_profile("steady", derandomize=True, deadline=None, database=None)

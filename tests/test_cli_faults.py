@@ -367,7 +367,6 @@ def started(here: Path, *arguments: str) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job has it ignored
     )
 
 
@@ -407,7 +406,6 @@ def ended_by(here: Path, number: signal.Signals, moment: str, happens: str) -> N
     """A command in which something happens, by which a signal comes, when a module is about to be imported."""
     code = (
         "import os, signal, sys\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job has it ignored
         "from convtool.cli import main\n"
         "moment, number = sys.argv[1], int(sys.argv[2])\n"
         "class Field:\n"
