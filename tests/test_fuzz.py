@@ -16,7 +16,7 @@ from fuzz import corpus, targets, watch
 from convtool.errors import ConvtoolError, DataError
 from convtool.images.reading import decode
 
-INPUTS = {"images": 400, "copies": 200, "kernels": 400, "specs": 400, "axes": 400, "lists": 400}
+INPUTS = {"images": 400, "headers": 400, "copies": 200, "kernels": 400, "specs": 400, "axes": 400, "lists": 400}
 
 
 @pytest.mark.parametrize("name", targets.NAMES)

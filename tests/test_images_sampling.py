@@ -77,8 +77,23 @@ def test_odd_resolutions_stay_within_their_fields() -> None:
     ratio = (b"pHYs", bytes([0, 0, 0, 1, 0, 0, 0, 1, 0]))  # square pixels, of no size
     assert resampled(Metadata(png=(ratio,)), {"X": Fraction(2)}).png == ((b"pHYs", bytes([0, 0, 0, 1, 0, 0, 0, 2, 0])),)
     metres = (b"pHYs", bytes([255] * 8 + [1]))
-    assert resampled(Metadata(png=(metres,)), both).png[0][1][:4] == bytes([255] * 4)
+    assert resampled(Metadata(png=(metres,)), both).png[0][1][:4] == (2**31 - 1).to_bytes(4, "big")
     odd = (b"pHYs", b"short")
     assert resampled(Metadata(png=(odd,)), both).png == (odd,)
     named = TiffMetadata("imagej", "YX", (2, 2), "YX", fields={"spacing": "wide", "unit": "um"})
     assert resampled(Metadata(tiff=named), {"Z": Fraction(2)}).tiff == named
+
+
+@pytest.mark.parametrize("per_inch", [2**32 - 1, Fraction(1, 200)])
+def test_a_resolution_that_a_format_cannot_say_is_left_out_and_told(tmp_path: Path, per_inch: Fraction) -> None:
+    """Pixels of 0.01 nm, or of 5 m."""
+    ratio = Fraction(per_inch)
+    both = ((ratio.numerator, ratio.denominator),) * 2
+    tifffile.imwrite(tmp_path / "x.tif", PIXELS[0], resolution=both, resolutionunit="INCH")
+    for name, format in (("y.png", "PNG"), ("y.jpg", "JPEG")):
+        says = succeed("maxpool", "x.tif", "--window", "2", "-o", name, cwd=tmp_path).stderr
+        assert f"note: not kept: the resolution, which no {format} can say" in says
+        with Image.open(tmp_path / name) as image:
+            assert "dpi" not in image.info
+    succeed("maxpool", "x.tif", "--window", "2", "-o", "y.tif", cwd=tmp_path)
+    assert resolution(tmp_path / "y.tif")[0] == ratio

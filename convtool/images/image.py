@@ -83,6 +83,15 @@ class Written:
     values: np.ndarray  # as written, in the caller's order of axes
 
 
+def resolution_within(
+    metadata: Metadata, least: float, most: float, format: str
+) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+    """Pixels an inch where a format can say them, from the least to the most; and what is lost where it cannot."""
+    if metadata.dpi is None or all(least <= each <= most for each in metadata.dpi):
+        return metadata.dpi, ()
+    return None, (f"the resolution, which no {format} can say",)
+
+
 def unkept(what: str, alpha: np.ndarray | None, metadata: Metadata) -> tuple[str, ...]:
     """What a format without a place for pictures' metadata leaves out, in one sentence; empty where there is none."""
     held = {"alpha": alpha, "ICC profile": metadata.icc, "EXIF data": metadata.exif, "resolution": metadata.dpi}

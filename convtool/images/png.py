@@ -132,5 +132,4 @@ def write_png(stream: IO[bytes], data: np.ndarray, alpha: np.ndarray | None, met
     """Write [Y, X] or [Y, X, 3] pixels with alpha and metadata; returns what could not be kept."""
     icc, dropped = profile_for(metadata.icc, colour=data.ndim == 3)
     pixels = data if alpha is None else np.dstack([data, opacity_as(alpha, data.dtype)])
-    write_chunks(stream, png_encoder.header(pixels), png_encoder.encoded(pixels), metadata, icc)
-    return dropped
+    return dropped + write_chunks(stream, png_encoder.header(pixels), png_encoder.encoded(pixels), metadata, icc)

@@ -12,13 +12,14 @@ from collections.abc import Iterable
 from typing import IO
 
 from convtool.images.guard import damaged
-from convtool.images.image import Metadata
+from convtool.images.image import Metadata, resolution_within
 
 Chunk = tuple[bytes, bytes]
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _LARGEST_PROFILE = 1 << 26
 _METRES_PER_INCH = 0.0254
+_LARGEST = (1 << 31) - 1  # of a PNG's numbers
 
 
 def chunks_of(raw: bytes, name: str) -> tuple[list[Chunk], list[memoryview]]:
@@ -91,24 +92,30 @@ def _dpi(chunk: bytes) -> tuple[float, float] | None:
 
 def write_chunks(
     stream: IO[bytes], header: bytes, pixels: Iterable[bytes], metadata: Metadata, icc: bytes | None
-) -> None:
-    """Write a PNG of the contents of its IHDR and IDAT chunks, with the metadata's chunks and the profile `icc`."""
-    kept = [(kind, content) for kind, content in metadata.png or _built(metadata) if kind != b"iCCP" or icc is not None]
+) -> tuple[str, ...]:
+    """Write a PNG of the contents of its IHDR and IDAT chunks, with the metadata's chunks and the profile `icc`.
+
+    Returns what could not be kept.
+    """
+    chunks, lost = (metadata.png, ()) if metadata.png else _built(metadata)
+    kept = [(kind, content) for kind, content in chunks if kind != b"iCCP" or icc is not None]
     stream.write(_SIGNATURE)
     for kind, content in ((b"IHDR", header), *kept, *((b"IDAT", part) for part in pixels), (b"IEND", b"")):
         stream.write(struct.pack(">I", len(content)) + kind)
         stream.write(content)
         stream.write(struct.pack(">I", zlib.crc32(content, zlib.crc32(kind))))
+    return lost
 
 
-def _built(metadata: Metadata) -> list[Chunk]:
-    """Chunks for what came from a file of another format."""
+def _built(metadata: Metadata) -> tuple[tuple[Chunk, ...], tuple[str, ...]]:
+    """Chunks for what came from a file of another format, and what they cannot hold."""
     chunks = []
     if metadata.icc is not None:
         chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc)))
-    if metadata.dpi is not None:
-        x, y = (round(value / _METRES_PER_INCH) for value in metadata.dpi)
+    dpi, lost = resolution_within(metadata, _METRES_PER_INCH, _LARGEST * _METRES_PER_INCH, "PNG")
+    if dpi is not None:
+        x, y = (round(value / _METRES_PER_INCH) for value in dpi)
         chunks.append((b"pHYs", struct.pack(">IIB", x, y, 1)))
     if metadata.exif is not None:
         chunks.append((b"eXIf", metadata.exif))
-    return chunks
+    return tuple(chunks), lost

@@ -14,7 +14,7 @@ import numpy as np
 from convtool.axes import spelled
 from convtool.errors import DataError, SettingError
 from convtool.images.guard import check_memory, check_unpacked, decoding, most_pixels
-from convtool.images.image import Image, Metadata
+from convtool.images.image import Image, Metadata, resolution_within
 from convtool.images.layout import plane_axes
 from convtool.images.profiles import profile_for
 
@@ -131,14 +131,16 @@ def write_jpeg(stream: IO[bytes], data: np.ndarray, alpha: np.ndarray | None, me
 
     icc, dropped = profile_for(metadata.icc, colour=data.ndim == 3)
     options: dict[str, Any] = {} if icc is None else {"icc_profile": icc}
-    if metadata.dpi is not None:
-        options["dpi"] = tuple(round(value) for value in metadata.dpi)
+    dpi, lost = resolution_within(metadata, 1, 65535, "JPEG")
+    if dpi is not None:
+        options["dpi"] = tuple(round(value) for value in dpi)
     if metadata.exif is not None and len(metadata.exif) <= _LARGEST_EXIF:
         options["exif"] = _EXIF_PREFIX + metadata.exif
     elif metadata.exif is not None:
         dropped = (*dropped, "the EXIF data, which is too long for a JPEG")
     if alpha is not None:
         dropped = (*dropped, "alpha, which a JPEG cannot hold")
+    dropped += lost
     stream.write(
         iio.imwrite("<bytes>", data, extension=".jpeg", plugin="pillow", is_batch=False, quality=95, **options)
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 from convtool.images.image import Metadata, TiffMetadata
 
-_LARGEST = (1 << 32) - 1  # in the fields of PNG and TIFF
+_LARGEST = (1 << 31) - 1  # of the numbers of PNG; those of TIFF are twice as large
 _DENOMINATOR = 1 << 12  # of a fraction that has been rounded
 _LENGTHS = {"spacing": "Z", **{f"PhysicalSize{letter}": letter for letter in "XYZ"}}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from convtool import axes, images, kernels
 from convtool.cli import lists
 from convtool.errors import ConvtoolError
 from convtool.files import Staging
+from convtool.images.header import header_of
 from convtool.images.reading import decode
 
 from . import corpus
@@ -20,7 +22,8 @@ from .mutations import garbled, mutated
 
 _SHAPES = ((3, 4), (2, 3, 4), (1, 2, 3, 4), (2, 2, 2, 3, 4))
 _MANY = 1_000_000
-NAMES = ("images", "copies", "kernels", "specs", "axes", "lists")
+NAMES = ("images", "headers", "copies", "kernels", "specs", "axes", "lists")
+_PITCH = {"X": Fraction(2), "Y": Fraction(1, 3), "Z": Fraction(7)}
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ def targets(folder: Path) -> dict[str, Target]:
     arrays = [*corpus.kernel_files(), *pictures[::5]]
     return {
         "images": Target(pictures, mutated, lambda raw: decode(raw, "it")),
+        "headers": Target(pictures, mutated, lambda raw: _header(raw, folder / "h")),
         "copies": Target(pictures, mutated, lambda raw: _copy(raw, folder)),
         "kernels": Target(arrays, mutated, lambda raw: _kernel(raw, folder / "k")),
         "specs": Target(corpus.specs(), garbled, _spec),
@@ -46,12 +50,22 @@ def targets(folder: Path) -> dict[str, Target]:
     }
 
 
+def _header(raw: bytes, file: Path) -> None:
+    """What a batch foretells memory from: it refuses nothing, and leaves that to reading."""
+    file.write_bytes(raw)
+    for letters in (None, "YXC"):
+        found = header_of(str(file), letters)
+        assert found.values >= 0
+        assert len(found.axes) == len(found.shape)
+
+
 def _copy(raw: bytes, folder: Path) -> None:
-    """An image written again, with all that it carries; those of many pixels are for `images`."""
+    """An image written again, other samples and all that it carries; those of many pixels are for `images`."""
     image = decode(raw, "it")
     if image.data.size > _MANY:
         return
     values = image.data.astype("float64")
+    image = replace(image, metadata=images.resampled(image.metadata, _PITCH))
     suffix = {"tiff": "tif", "jpeg": "jpg"}.get(image.format, image.format)
     for ending in (suffix if suffix in ("png", "jpg", "tif", "npy", "fits") else "png", "png", "tif"):
         with suppress(ConvtoolError), Staging() as staging:
