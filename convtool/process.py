@@ -12,7 +12,8 @@ import functools
 import math
 import os
 import threading
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -154,14 +155,22 @@ class Change:
                 self._undo()
 
 
-def waits() -> None:
-    """Begin what was put off, such as an import, on a thread: said where a long call outside the interpreter begins.
+@contextmanager
+def waits() -> Iterator[None]:
+    """Do what was put off, such as an import, on a thread, beside a long call outside the interpreter.
 
     Elsewhere it would gain nothing, since it takes the interpreter's lock from the caller for milliseconds at a time.
+    It has ended afterwards: of modules that need each other, threads that import them at the same time may get some
+    that are half made.
     """
     work, policy.put_off = policy.put_off, None
-    if work is not None and policy.most_threads != 1:
-        threading.Thread(target=work, daemon=True).start()
+    if work is None or policy.most_threads == 1:
+        yield
+        return
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    yield
+    thread.join()
 
 
 @functools.lru_cache(1)

@@ -485,6 +485,27 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, name: str) -> None:
         assert (ended["done"], ended["skipped"]) == (0, 2)
 
 
+@pytest.mark.parametrize("name", [name for name in COMMANDS if "channels" not in name])
+def test_modules_that_need_each_other_are_not_imported_by_several_threads(tmp_path: Path, name: str) -> None:
+    """Python then gives some threads modules that are half made, such as those of SciPy."""
+    for number in range(4):
+        photo(tmp_path / f"in/{number}.png", (24, 31))
+    code = (
+        "import sys, threading\n"
+        "from convtool import cli\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if threading.current_thread() is not threading.main_thread(): print(name)\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "sys.exit(cli.run(sys.argv[1:]))\n"
+    )
+    words = [*COMMANDS[name], "in", "--output-dir", "out", "-j", "4", "-q"]
+    words += [] if "deconvolve" in words else ["--nan", "nearest"]
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, env=environment(), capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert not [module for module in done.stdout.split() if module.startswith(b"scipy")]
+
+
 def test_without_reproducible_bytes_do_not_depend_on_jobs_either(tmp_path: Path) -> None:
     for number in range(6):
         photo(tmp_path / f"in/{number}.png", (300, 311, 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import IO
 
 import numpy as np
@@ -77,9 +78,7 @@ def _inflated(deflated: list[memoryview], name: str, header: bytes) -> np.ndarra
     mode = _MODES[depth, colour]
     stored = f"{mode}B" if depth == 16 else mode  # the high byte first
     joined = b"".join(deflated)
-    if len(joined) > _LARGE:
-        process.waits()
-    with decoding(name, "PNG"):
+    with decoding(name, "PNG"), process.waits() if len(joined) > _LARGE else nullcontext():
         picture = PIL.Image.new(mode, (width, height), (_UNSET,) * SAMPLES[colour])
         picture.frombytes(joined, "zip", (stored, is_interlaced))
         pixels = np.asarray(picture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import signal
 import traceback
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from convtool.cli.image_command import Work
     from convtool.report import Report
 
+_NEED_EACH_OTHER = ("scipy.linalg", "scipy.special", "scipy.fft", "scipy.ndimage", "scipy.sparse", "scipy.optimize")
 _HOPELESS = ("ENOSPC", "EDQUOT", "EROFS")  # of the disk, whatever the image
 
 
@@ -51,7 +53,7 @@ class Batch:
             raise SettingError(NO_IMAGE)
         others += _lists(asked)
         self._tasks = self._planned(expanded(asked, others), others, word, writes)
-        scarcity.load_for_threads()
+        _load_for_threads(asked)
         self._limit = room.leave_for_factors(room.limit(asked.memory_limit), asked)
         self._records = records.Records(asked, self._command, reads, writes)
         self._tally = Tally(len(self._tasks), self._command, convtool.__version__)
@@ -236,6 +238,17 @@ def _lists(asked: SimpleNamespace) -> list[str]:
     """The lists that names are read from."""
     words = [word[1:] for word in asked.image or [] if word.startswith("@")]
     return words if asked.files_from is None else [asked.files_from, *words]
+
+
+def _load_for_threads(asked: SimpleNamespace) -> None:
+    """Import what several threads would import at the same time: SciPy's modules need each other, and threads that
+    wait for each other get some that are half made. Most commands use the one for transforms alone, when they need it.
+    """
+    scarcity.load_for_threads()
+    if hasattr(asked, "method") or getattr(asked, "nan", None) == "nearest":
+        for name in _NEED_EACH_OTHER:
+            with suppress(NoRoomError):  # said by who does need it
+                importlib.import_module(name)
 
 
 def _set_up(job: Job) -> None:
