@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,18 @@ def test_the_console_examples_run(clone: Path) -> None:
     made = {"psf.npy", "blurred.png", "restored.png", "report.json", "wiener.png", "cat.png", "edges.tif", "smooth.png"}
     assert made <= {path.name for path in clone.iterdir()}
     assert json.loads((clone / "report.json").read_text())["reference"]["as_written"]["psnr"] > 29
+
+
+def test_the_first_example_prints_what_it_says(clone: Path) -> None:
+    """But for numbers, whose last digits are the machine's."""
+    block = TEXT.split("```console\n", 1)[1].split("```")[0]
+    env = {**os.environ, "PATH": f"{clone / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(readme.ROOT)}
+    commands = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+    printed = [line for line in block.splitlines() if not line.startswith("$ ")]
+    done = subprocess.run(["sh", "-ec", "\n".join(commands)], cwd=clone, env=env, capture_output=True, text=True)
+    assert done.returncode == 0
+    blank = re.compile(r"\d[\d.]*")
+    assert [blank.sub("#", line) for line in done.stderr.splitlines()] == [blank.sub("#", line) for line in printed]
 
 
 def test_the_python_examples_run() -> None:
