@@ -712,7 +712,7 @@ def test_damaged_records_are_none(scans: Path) -> None:
     for damage in ("[]", "{}", "\xff", '{"convtool_result": 2, "results": 3}', "[" * 100_000):
         (scans / "out/.convtool/a.png.json").write_bytes(damage.encode("latin1"))
         assert "1 done, 1 skipped" in batch(scans, *words).stderr
-    for name in ("/dev/zero", "../../scans/b.png", "gone.png"):  # a file that is not, or not as it was
+    for name in ("/dev/zero", "../../scans/b.png", "gone.png", "a\0b", "\ud800"):  # no file, or not as it was
         record = {**good, "results": {**good["results"], name: "0" * 64}}
         (scans / "out/.convtool/a.png.json").write_text(json.dumps(record))
         assert "1 done, 1 skipped" in batch(scans, *words).stderr

@@ -66,10 +66,10 @@ class Records:
         results = {name: digests.of_file(os.path.join(folder, name)) for name in found["results"]}
         return bool(found == self._record(image, results))
 
-    def text(self, task: Task, image: str, digests: dict[str, str]) -> str:
+    def text(self, task: Task, image: str, found: dict[str, str]) -> str:
         """The record of an image with this digest, whose results have those, by their files."""
         folder = os.path.dirname(task.output)
-        record = self._record(image, {_within(target, folder): digest for target, digest in digests.items()})
+        record = self._record(image, {_within(target, folder): digest for target, digest in found.items()})
         return json.dumps(record, indent=2, sort_keys=True) + "\n"
 
     def _record(self, image: str, results: Mapping[str, str | None]) -> dict[str, Any]:
@@ -93,7 +93,15 @@ def _content(output: str) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     is_ours = isinstance(found, dict) and _KEY in found and isinstance(found.get("results"), dict)
-    return found if is_ours else None
+    return found if is_ours and all(map(_is_name, found["results"])) else None
+
+
+def _is_name(text: str) -> bool:
+    """Whether a file may be called so: JSON holds texts that no system takes."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _within(target: str, folder: str) -> str:
