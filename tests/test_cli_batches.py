@@ -719,6 +719,14 @@ def test_damaged_records_are_none(scans: Path) -> None:
     assert json.loads((scans / "out/.convtool/a.png.json").read_text()) == good
 
 
+def test_a_record_has_no_say_over_files_elsewhere(scans: Path) -> None:
+    batch(scans, "convolve", "scans", *K, "--output-dir", "out")
+    record = json.loads((scans / "out/.convtool/a.png.json").read_text())
+    record["results"]["../scans/b.png"] = "0" * 64
+    (scans / "out/.convtool/a.png.json").write_text(json.dumps(record))
+    assert "2 done" in batch(scans, "convolve", "scans", *K, "--output-dir", "out").stderr
+
+
 def test_skip_existing_misses_lost_snapshots(scans: Path) -> None:
     command = ["deconvolve", "scans", *K, "--method", "rl", "--set", "iterations=2", "--set", "snapshots=1"]
     command += ["--output-dir", "out", "--skip-existing"]

@@ -77,9 +77,16 @@ class Records:
 
 
 def made(task: Task) -> list[str]:
-    """The files that an earlier run of such a task has written, as its record has them; none without one."""
+    """The files that an earlier run of such a task has written, as its record has them; none without one.
+
+    Only below the result's folder, or where this task writes: a record from elsewhere has no say over other files.
+    """
     found = None if task.error is not None else _content(task.output)
-    return [] if found is None else [os.path.join(os.path.dirname(task.output), name) for name in found["results"]]
+    if found is None:
+        return []
+    folder = os.path.dirname(task.output)
+    names = [os.path.join(folder, name) for name in found["results"]]
+    return [name for name in names if name in task.results.values() or files.is_inside(name, folder or ".")]
 
 
 def _content(output: str) -> dict[str, Any] | None:
